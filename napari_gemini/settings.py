@@ -1,0 +1,158 @@
+"""Settings of networks, training and refinement: one definition for command line, docks and files.
+
+Every model here is plain data (pydantic, no torch), so forms can be generated from it, it can be
+written to ``config.json`` and read back years later. Defaults follow the paper's released training
+code unless the field says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Precision = Literal["auto", "fp32", "bf16"]
+PresetName = Literal["quick", "standard", "paper"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are refused, assignments are checked."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class NetworkSettings(Settings):
+    """Everything that fixes the layout of a network's weights."""
+
+    dimension: Literal[2, 3] = Field(3, description="2 for images, 3 for volumes")
+    backbone: Literal["unet", "swin-unetr"] = Field("unet", description="feature network")
+    base_width: int = Field(
+        16, ge=4, le=128, description="channels of the finest stage; the paper has 32", multiple_of=4
+    )
+    classes: int = Field(2, ge=1, le=512, description="output channels of the segmentation head")
+    overlapping: bool = Field(False, description="sigmoid per label instead of one softmax")
+    field_stride: int = Field(
+        1, ge=1, le=4, description="the deformer works on features averaged over this many voxels"
+    )
+    velocity_steps: int = Field(
+        0, ge=0, le=10, description="scaling-and-squaring steps; 0: the paper's plain displacement"
+    )
+    flow_init: Literal["identity", "kaiming"] = Field(
+        "identity", description="how the deformer starts; the released code has kaiming"
+    )
+
+
+class LossWeights(Settings):
+    """Weights of the objective's terms (Eq. 2-10; values of the released training code)."""
+
+    gvs: float = Field(1.0, ge=0, description="geometric visual similarity (local NCC)")
+    gss: float = Field(0.8, ge=0, description="geometric semantic similarity (feature cosine)")
+    positive: float = Field(0.1, ge=0, description="share of GSS that trains the features (red path)")
+    smooth: float = Field(0.4, ge=0, description="smoothness of the displacement field")
+    segmentation: float = Field(100.0, ge=0, description="cross-entropy plus Dice")
+
+
+class AugmentationSettings(Settings):
+    """Random affine in space and random change of intensity."""
+
+    rotation_degrees: float = Field(20.0, ge=0, le=180)
+    scale_range: float = Field(0.25, ge=0, lt=1, description="scale is drawn from 1 - r to 1 + r")
+    isotropic_scale: bool = Field(True, description="one scale for all axes")
+    translation_fraction: float = Field(0.0, ge=0, le=0.5, description="share of the axis length")
+    pair_jitter: float = Field(
+        0.0, ge=0, le=1, description="share of the above by which the two scans of a pair differ"
+    )
+    gamma: float = Field(0.0, ge=0, le=1, description="intensity gamma from exp(-g) to exp(g)")
+    noise: float = Field(0.0, ge=0, le=0.5, description="largest standard deviation of added noise")
+
+
+class TrainSettings(Settings):
+    """One training run."""
+
+    objective: Literal["gemini-semi", "supervised"] = "gemini-semi"
+    preset: PresetName | None = Field("standard", description="where the other values came from")
+    steps: int = Field(8000, ge=1, description="segmentation updates")
+    pairs_per_step: int = Field(1, ge=1, description="pairs of scans in a correspondence update")
+    labelled_per_step: int = Field(1, ge=1, description="labelled scans in a segmentation update")
+    correspondence_every: int = Field(
+        1, ge=1, description="a correspondence update before every n-th segmentation update"
+    )
+    learning_rate: float = Field(1e-3, gt=0)
+    schedule: Literal["polynomial", "constant"] = "polynomial"
+    gradient_clip: float | None = Field(None, gt=0)
+    weights: LossWeights = Field(default_factory=LossWeights)
+    augmentation: AugmentationSettings = Field(default_factory=AugmentationSettings)
+    ncc_window: int = Field(9, ge=3, le=31)
+    precision: Precision = "auto"
+    seed: int = Field(0, ge=0)
+    threads: int | None = Field(None, ge=1, description="CPU threads; none: what torch chooses")
+    checkpoint_every: int = Field(200, ge=1)
+    validate_every: int = Field(200, ge=1)
+    validation_cases: int = Field(
+        0, ge=0, description="labelled cases held back; 0: validate on label consistency"
+    )
+    max_nonfinite: int = Field(20, ge=1, description="consecutive skipped steps that end the run")
+    freeze_backbone: bool = False
+    network: NetworkSettings = Field(default_factory=NetworkSettings)
+
+    @model_validator(mode="after")
+    def _window_is_odd(self) -> TrainSettings:
+        if self.ncc_window % 2 == 0:
+            raise ValueError("ncc_window has to be odd")
+        return self
+
+
+class RefineSettings(Settings):
+    """Instance refinement: the field of one pair is optimised further under the same losses."""
+
+    steps: int = Field(100, ge=0, description="optimiser steps, shared among the levels")
+    levels: int = Field(3, ge=1, le=5, description="coarse-to-fine levels, each halves the grid")
+    learning_rate: float = Field(0.1, gt=0, description="in voxels of the level")
+    weights: LossWeights = Field(default_factory=LossWeights)
+    ncc_window: int = Field(7, ge=3, le=31)
+    velocity_steps: int = Field(6, ge=0, le=10, description="0 optimises a plain displacement")
+    symmetric: bool = Field(True, description="both directions are optimised together")
+    max_fold_percent: float = Field(0.0, ge=0, description="fold share that the result may have")
+
+
+def preset(name: PresetName, dimension: Literal[2, 3] = 3) -> TrainSettings:
+    """Return the training settings of a preset.
+
+    Parameters
+    ----------
+    name
+        ``quick`` suits a CPU and a first look, ``standard`` a night on a CPU or an hour on a GPU,
+        ``paper`` repeats the released training schedule.
+    dimension
+        2 or 3.
+
+    Returns
+    -------
+    TrainSettings
+        A fresh object that may be changed.
+    """
+    if name == "quick":
+        return TrainSettings(
+            preset="quick",
+            steps=500,
+            checkpoint_every=100,
+            validate_every=100,
+            correspondence_every=2,
+            network=NetworkSettings(dimension=dimension, base_width=8, field_stride=2),
+        )
+    if name == "paper":
+        return TrainSettings(
+            preset="paper",
+            steps=40_000,
+            learning_rate=1e-4,
+            schedule="constant",
+            pairs_per_step=1 if dimension == 3 else 5,
+            labelled_per_step=1 if dimension == 3 else 5,
+            checkpoint_every=500,
+            validate_every=1000,
+            network=NetworkSettings(dimension=dimension, base_width=32),
+        )
+    return TrainSettings(
+        preset="standard",
+        network=NetworkSettings(dimension=dimension, base_width=16),
+    )
