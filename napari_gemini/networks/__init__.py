@@ -1,0 +1,1 @@
+"""Networks of GEMINI: backbone, deformer and heads, in 2D and 3D."""
