@@ -1,0 +1,1 @@
+"""Scores of segmentations and correspondences, their statistics, and the reports made of them."""
