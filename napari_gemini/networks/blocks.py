@@ -84,7 +84,7 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def crop_to(x: Tensor, crop: Sequence[slice]) -> Tensor:
-    """Cut the spatial slices `crop` out of a (B, C, \\*S) tensor."""
+    """Cut the spatial slices `crop` out of a (B, C, *S) tensor."""
     return x[(slice(None), slice(None), *crop)]
 
 

@@ -64,12 +64,12 @@ class Deformer(nn.Module):
         Parameters
         ----------
         moving, fixed
-            Feature maps (B, F, \\*S). The order matters.
+            Feature maps (B, F, *S). The order matters.
 
         Returns
         -------
         Tensor
-            (B, d, \\*S), channel k along array axis k, in voxels, on the grid of the fixed scan:
+            (B, d, *S), channel k along array axis k, in voxels, on the grid of the fixed scan:
             warped(p) = moving(p + u(p)).
         """
         size = moving.shape[2:]
@@ -92,7 +92,7 @@ class Deformer(nn.Module):
 
 
 def average_blocks(x: Tensor, stride: int) -> Tensor:
-    """Average (B, C, \\*S) over blocks of `stride` voxels; the last block may be partial."""
+    """Average (B, C, *S) over blocks of `stride` voxels; the last block may be partial."""
     pool = F.avg_pool2d if x.ndim == 4 else F.avg_pool3d
     return pool(x, stride, ceil_mode=True, count_include_pad=False)
 

@@ -35,11 +35,11 @@ class GeminiNetwork(nn.Module):
         self.head = Head(dimension, width, settings.classes)
 
     def features(self, image: Tensor) -> Tensor:
-        """Return one feature vector for each voxel: (B, 1, \\*S) -> (B, F, \\*S)."""
+        """Return one feature vector for each voxel: (B, 1, *S) -> (B, F, *S)."""
         return self.backbone(image)
 
     def displacement(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        """Return the field (B, d, \\*S), in voxels of the fixed grid, from two feature maps.
+        """Return the field (B, d, *S), in voxels of the fixed grid, from two feature maps.
 
         ``warped(p) = moving(p + u(p))``. With ``velocity_steps`` the deformer's output is taken as a
         stationary velocity and integrated, else it is the displacement itself, as in the paper.
@@ -50,7 +50,7 @@ class GeminiNetwork(nn.Module):
         return field
 
     def segment(self, features: Tensor) -> Tensor:
-        """Return logits (B, classes, \\*S) from features (B, F, \\*S)."""
+        """Return logits (B, classes, *S) from features (B, F, *S)."""
         return self.head(features)
 
 

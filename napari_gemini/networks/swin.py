@@ -39,6 +39,6 @@ class SwinBackbone(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map images (B, C, \\*S) to features (B, base_width, \\*S); any size is padded and cropped."""
+        """Map images (B, C, *S) to features (B, base_width, *S); any size is padded and cropped."""
         x, crop = pad_to_multiple(image, MULTIPLE)
         return crop_to(self.net(x), crop)

@@ -62,7 +62,7 @@ class UNet(nn.Module):
         initialise_kaiming(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map images (B, C, \\*S) to features (B, base_width, \\*S); any size is padded and cropped."""
+        """Map images (B, C, *S) to features (B, base_width, *S); any size is padded and cropped."""
         x, crop = pad_to_multiple(image, MULTIPLE)
         skips: list[Tensor] = []
         for level, stage in enumerate(self.encoder):

@@ -13,14 +13,14 @@ def integrate_velocity(velocity: Tensor, steps: int = 7) -> Tensor:
     Parameters
     ----------
     velocity
-        (B, d, \\*S), channel k along array axis k, in voxels.
+        (B, d, *S), channel k along array axis k, in voxels.
     steps
         The field is divided by ``2**steps`` and then composed with itself that many times.
 
     Returns
     -------
     Tensor
-        Displacement (B, d, \\*S) in voxels. Beyond the border the field keeps its border value.
+        Displacement (B, d, *S) in voxels. Beyond the border the field keeps its border value.
     """
     size = velocity.shape[2:]
     axes = [torch.arange(n, device=velocity.device, dtype=velocity.dtype) for n in size]

@@ -1,0 +1,1 @@
+"""Learning: objectives, augmentation, the training loop, checkpoints and prediction."""

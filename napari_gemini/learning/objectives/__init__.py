@@ -1,0 +1,1 @@
+"""Training objectives, one file for each published method."""

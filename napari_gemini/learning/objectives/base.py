@@ -1,0 +1,137 @@
+"""What the training loop asks of an objective: a sequence of updates for every step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from napari_gemini.learning.augmentation import (
+    change_intensity,
+    combine,
+    draw_affine,
+    resample,
+    sampling_grid,
+)
+from napari_gemini.learning.cohort import Cohort
+from napari_gemini.learning.sampling import PairSampler, draw_cases
+from napari_gemini.networks.gemini import GeminiNetwork
+from napari_gemini.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Update:
+    """One optimiser update: its name and the function that computes its loss terms.
+
+    ``terms()`` returns scalars by name; ``"loss"`` is the one to minimise, the rest is for plots.
+    """
+
+    name: str
+    terms: Callable[[], dict[str, Tensor]]
+
+
+class Objective(ABC):
+    """A training method.
+
+    Parameters
+    ----------
+    network
+        The network to train.
+    settings
+        All settings of the run.
+    cohort
+        The scans, on the network's device.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, network: GeminiNetwork, settings: TrainSettings, cohort: Cohort) -> None:
+        self.network = network
+        self.settings = settings
+        self.cohort = cohort
+
+    @abstractmethod
+    def updates(self, step: int, generator: torch.Generator) -> Iterator[Update]:
+        """Yield the updates of one step, in order.
+
+        Parameters
+        ----------
+        step
+            Step number from 0.
+        generator
+            The only source of randomness, so that a run can be resumed exactly.
+        """
+
+    def check(self) -> None:
+        """Raise a :class:`StudyError` when the cohort cannot serve this objective."""
+
+
+class LabelledBatches:
+    """Augmented batches of labelled scans, for every objective that segments."""
+
+    def __init__(self, cohort: Cohort, settings: TrainSettings) -> None:
+        self.cohort = cohort
+        self.settings = settings
+
+    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return images (B, 1, *S) and integer targets, (B, *S) or (B, C, *S)."""
+        cohort, settings = self.cohort, self.settings
+        count = settings.labelled_per_step
+        cases = draw_cases(cohort.labelled, count, generator)
+        affine = draw_affine(generator, settings.augmentation, cohort.shape, count)
+        images = cohort.images[cases]
+        grid = sampling_grid(affine, cohort.shape, images)
+        target = cohort.target(cases).float()
+        exclusive = target.ndim == images.ndim - 1
+        target = resample(target.unsqueeze(1) if exclusive else target, grid, "nearest").round().long()
+        images = change_intensity(resample(images, grid), generator, settings.augmentation)
+        return images, target.squeeze(1) if exclusive else target
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Augmented pairs: images (B, 1, *S) and masks (B, 1, *S) of voxels to ignore, or None."""
+
+    first: Tensor
+    second: Tensor
+    ignore_first: Tensor | None = None
+    ignore_second: Tensor | None = None
+
+
+class PairBatches:
+    """Augmented pairs of different scans of one group; both get the same affine map.
+
+    ``pair_jitter`` adds a smaller affine of its own to the second scan, which the released code
+    does not have.
+    """
+
+    def __init__(self, cohort: Cohort, settings: TrainSettings) -> None:
+        self.cohort = cohort
+        self.settings = settings
+        self.sampler = PairSampler(cohort.groups)
+
+    def draw(self, generator: torch.Generator) -> PairBatch:
+        """Return one batch of pairs."""
+        cohort, settings = self.cohort, self.settings
+        count, augmentation = settings.pairs_per_step, settings.augmentation
+        pairs = self.sampler.draw(count, generator)
+        affine = draw_affine(generator, augmentation, cohort.shape, count)
+        affines = [affine, affine]
+        if augmentation.pair_jitter:
+            jitter = draw_affine(
+                generator, augmentation, cohort.shape, count, augmentation.pair_jitter
+            )
+            affines[1] = combine(affine, jitter)
+        images, masks = [], []
+        for side, draw in enumerate(affines):
+            cases = [pair[side] for pair in pairs]
+            image = cohort.images[cases]
+            grid = sampling_grid(draw, cohort.shape, image)
+            images.append(change_intensity(resample(image, grid), generator, augmentation))
+            ignored = cohort.ignore(cases)
+            masks.append(None if ignored is None else resample(ignored, grid, "nearest"))
+        return PairBatch(images[0], images[1], masks[0], masks[1])

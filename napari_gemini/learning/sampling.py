@@ -1,0 +1,53 @@
+"""Which scans meet in a step: pairs without self pairs, within groups, and labelled scans."""
+
+from __future__ import annotations
+
+import torch
+
+from napari_gemini.errors import StudyError
+
+
+class PairSampler:
+    """Draw ordered pairs of different cases, both from one group.
+
+    Parameters
+    ----------
+    groups
+        Group of each case; None is a group of its own.
+
+    Raises
+    ------
+    StudyError
+        If no group has two cases.
+    """
+
+    def __init__(self, groups: list[str | None]) -> None:
+        members: dict[str | None, list[int]] = {}
+        for position, group in enumerate(groups):
+            members.setdefault(group, []).append(position)
+        self._groups = [cases for cases in members.values() if len(cases) > 1]
+        if not self._groups:
+            raise StudyError(
+                "No two scans share a group, so no pair can be formed; "
+                "give at least two scans the same group or remove the groups."
+            )
+        self._sizes = torch.tensor([float(len(cases)) for cases in self._groups])
+
+    def draw(self, count: int, generator: torch.Generator) -> list[tuple[int, int]]:
+        """Return `count` pairs (a, b), a != b, every case equally often in the long run."""
+        picks = torch.multinomial(self._sizes, count, replacement=True, generator=generator)
+        pairs = []
+        for pick in picks.tolist():
+            cases = self._groups[pick]
+            first, second = torch.randperm(len(cases), generator=generator)[:2].tolist()
+            pairs.append((cases[first], cases[second]))
+        return pairs
+
+
+def draw_cases(cases: list[int], count: int, generator: torch.Generator) -> list[int]:
+    """Draw `count` of `cases`, without repetition as far as there are enough."""
+    drawn: list[int] = []
+    while len(drawn) < count:
+        order = torch.randperm(len(cases), generator=generator).tolist()
+        drawn += [cases[i] for i in order[: count - len(drawn)]]
+    return drawn
