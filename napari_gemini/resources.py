@@ -1,7 +1,7 @@
-"""Where shipped models and resources are: one resolver for wheel, sdist, editable install, checkout.
+"""Where shipped models and resources are: one resolver for every kind of installation.
 
-``setup.cfg`` packs the checkout's ``models/`` and ``resources/`` into the package as ``_models`` and
-``_resources``. An editable install and a plain checkout have them beside the package instead.
+``setup.cfg`` packs the checkout's ``models/`` and ``resources/`` into the package as ``_models``
+and ``_resources``. An editable install and a plain checkout have them beside the package instead.
 """
 
 from __future__ import annotations
