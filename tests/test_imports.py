@@ -51,11 +51,8 @@ def test_the_package_itself_imports_only_the_standard_library() -> None:
 @pytest.mark.parametrize("part", LIGHT_PARTS)
 def test_light_parts_bring_nothing_heavy(part: str) -> None:
     modules = modules_in(PACKAGE / part)
-    if part == "widgets":
-        heavy = HEAVY - {"qtpy", "PyQt6", "PySide6", "napari", "vispy"}
-    else:
-        heavy = HEAVY
-    assert top_names(loaded_by(*modules)) & heavy == set()
+    allowed = {"qtpy", "PyQt6", "PySide6", "napari", "vispy"} if part == "widgets" else set()
+    assert top_names(loaded_by(*modules)) & (HEAVY - allowed) == set()
 
 
 def test_engine_outside_its_tasks_brings_nothing_heavy() -> None:

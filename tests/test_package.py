@@ -1,7 +1,7 @@
-"""The package as users install it: metadata, contents and shipped files, for every kind of install.
+"""The package as users install it: metadata, contents, shipped files, for every kind of install.
 
-The sdist is built from the checkout, the wheel from that sdist and the editable wheel from a copy of
-the checkout; each is installed into a fresh environment of its own, without the network.
+The sdist is built from the checkout, the wheel from that sdist and the editable wheel from a copy
+of the checkout; each is installed into a fresh environment of its own, without the network.
 """
 
 from __future__ import annotations
