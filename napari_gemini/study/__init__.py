@@ -1,0 +1,1 @@
+"""A study on disk: cases, label scheme, hand-made labels with history, splits, review."""
