@@ -27,7 +27,9 @@ class _Event(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     time: float = Field(default_factory=time.time, description="seconds since 1970")
-    job: str | None = Field(None, description="id of the job that says it; none: the engine itself")
+    job: str | None = Field(
+        default=None, description="id of the job that says it; none: the engine itself"
+    )
 
 
 class ReadyEvent(_Event):
@@ -35,7 +37,7 @@ class ReadyEvent(_Event):
 
     event: Literal["ready"] = "ready"
     protocol: int = PROTOCOL_VERSION
-    version: str = Field("", description="of napari-gemini")
+    version: str = Field(default="", description="of napari-gemini")
     pid: int = 0
 
 
@@ -43,7 +45,7 @@ class StartedEvent(_Event):
     """A job left the queue and runs."""
 
     event: Literal["started"] = "started"
-    kind: str = Field("", description="which job: train, predict, ...")
+    kind: str = Field(default="", description="which job: train, predict, ...")
     pid: int = 0
 
 
@@ -55,8 +57,10 @@ class ProgressEvent(_Event):
     total: int
     message: str = ""
     values: dict[str, Number] = Field(default_factory=dict)
-    elapsed: float = Field(0.0, description="seconds since the first progress")
-    remaining: Number = Field(None, description="estimated seconds left; null while unknown")
+    elapsed: float = Field(default=0.0, description="seconds since the first progress")
+    remaining: Number = Field(
+        default=None, description="estimated seconds left; null while unknown"
+    )
 
 
 class LogEvent(_Event):
@@ -94,9 +98,11 @@ class ErrorEvent(_Event):
 
     event: Literal["error"] = "error"
     message: str = Field(description="one sentence for the user")
-    kind: str = Field("EngineError", description="class of the error in napari_gemini.errors")
-    exit_code: int = Field(4, description="what a command exits with")
-    traceback: str | None = Field(None, description="for the log, not for the user")
+    kind: str = Field(
+        default="EngineError", description="class of the error in napari_gemini.errors"
+    )
+    exit_code: int = Field(default=4, description="what a command exits with")
+    traceback: str | None = Field(default=None, description="for the log, not for the user")
 
 
 Event = (

@@ -61,7 +61,7 @@ class PingJob(Job):
 
     kind: Literal["ping"] = "ping"
     echo: str = ""
-    devices: bool = Field(False, description="also list devices, which imports torch")
+    devices: bool = Field(default=False, description="also list devices, which imports torch")
 
 
 class LoadVolumeJob(Job):
@@ -69,8 +69,8 @@ class LoadVolumeJob(Job):
 
     kind: Literal["load-volume"] = "load-volume"
     path: FilePath
-    volume_index: int | None = Field(None, ge=0, description="which volume of a 4D file")
-    labels: bool = Field(False, description="a label map: integers")
+    volume_index: int | None = Field(default=None, ge=0, description="which volume of a 4D file")
+    labels: bool = Field(default=False, description="a label map: integers")
 
 
 class TrainJob(Job):
@@ -82,10 +82,16 @@ class TrainJob(Job):
     )
     kind: Literal["train"] = "train"
     study: FilePath
-    run: RunName | None = Field(None, description="name of the run; none: the next free one")
+    run: RunName | None = Field(
+        default=None, description="name of the run; none: the next free one"
+    )
     settings: TrainSettings = Field(default_factory=TrainSettings)
-    init: OptionalModel = Field(None, description="model whose weights the training starts from")
-    freeze_backbone: bool = Field(False, description="same as in the settings, which get it")
+    init: OptionalModel = Field(
+        default=None, description="model whose weights the training starts from"
+    )
+    freeze_backbone: bool = Field(
+        default=False, description="same as in the settings, which get it"
+    )
     device: Device = "auto"
     resume: bool = False
 
@@ -104,9 +110,9 @@ class PredictJob(Job):
     model: ModelSpec
     study: FilePath | None = None
     images: list[FilePath] = Field(default_factory=list)
-    out: FilePath | None = Field(None, description="none: the study's predictions/<run>")
+    out: FilePath | None = Field(default=None, description="none: the study's predictions/<run>")
     device: Device = "auto"
-    scheduler: str | None = Field(None, description="address of a dask scheduler")
+    scheduler: str | None = Field(default=None, description="address of a dask scheduler")
 
     @model_validator(mode="after")
     def _has_one_input(self) -> PredictJob:
@@ -126,10 +132,14 @@ class CorrespondJob(Job):
     fixed: FilePath
     out: FilePath
     model: OptionalModel = None
-    labels: FilePath | None = Field(None, description="labels of the moving image")
-    fixed_labels: FilePath | None = Field(None, description="known labels of the fixed image")
+    labels: FilePath | None = Field(default=None, description="labels of the moving image")
+    fixed_labels: FilePath | None = Field(
+        default=None, description="known labels of the fixed image"
+    )
     refine: RefineSteps = None
-    ignore: FilePath | None = Field(None, description="mask of fixed regions that count nowhere")
+    ignore: FilePath | None = Field(
+        default=None, description="mask of fixed regions that count nowhere"
+    )
     device: Device = "auto"
 
 
@@ -145,7 +155,7 @@ class PropagateJob(Job):
     model: OptionalModel = None
     refine: RefineSteps = None
     device: Device = "auto"
-    scheduler: str | None = Field(None, description="address of a dask scheduler")
+    scheduler: str | None = Field(default=None, description="address of a dask scheduler")
 
 
 class EmbedJob(Job):
@@ -158,9 +168,11 @@ class EmbedJob(Job):
     out: FilePath
     model: OptionalModel = None
     labels: FilePath | None = None
-    samples: int = Field(2000, ge=10, le=200_000, description="voxels drawn from each image")
-    seed: int = Field(0, ge=0)
-    perplexity: float = Field(30.0, gt=1)
+    samples: int = Field(
+        default=2000, ge=10, le=200_000, description="voxels drawn from each image"
+    )
+    seed: int = Field(default=0, ge=0)
+    perplexity: float = Field(default=30.0, gt=1)
     device: Device = "auto"
 
 

@@ -71,7 +71,7 @@ class EventReporter:
                 done=done,
                 total=total,
                 message=message,
-                values=values,
+                values=dict(values),
                 elapsed=self._eta.elapsed,
                 remaining=self._eta.remaining,
             )

@@ -30,6 +30,8 @@ from napari_gemini.engine.jobs import TrainJob, parse_job
 from napari_gemini.engine.plain import to_plain
 from napari_gemini.engine.reporting import EventReporter
 from napari_gemini.errors import EngineError, InputError
+from napari_gemini.study.lock import FolderLock, LockedError, living_owner
+from napari_gemini.study.processes import ProcessIdentity
 from napari_gemini.volumes.atomic import explain_write_error, write_json_atomic
 
 RUN_SCHEMA = 1
@@ -207,18 +209,36 @@ class RunFolder:
         EngineError
             If another process owns the run.
         """
-        owner = self.owner()
-        if owner is not None:
-            raise EngineError(
-                f"The run {self.name} is already running (process {owner.pid} on {owner.host}); "
-                "follow it, stop it or choose another --run name."
-            )
-        with FolderLock(self.lock_path):
+        lock = FolderLock(self.lock_path, purpose="training")
+        try:
+            lock.acquire()
+        except LockedError:
+            raise self._already_running() from None
+        with lock:
             yield
 
-    def owner(self) -> LockOwner | None:
+    def refuse_if_running(self) -> None:
+        """Raise the error of :meth:`lock` without taking the lock.
+
+        Raises
+        ------
+        EngineError
+            If a process owns the run.
+        """
+        if self.owner() is not None:
+            raise self._already_running()
+
+    def _already_running(self) -> EngineError:
+        owner = self.owner()
+        who = f" (process {owner.pid} on {owner.host})" if owner is not None else ""
+        return EngineError(
+            f"The run {self.name} is already running{who}; follow it, stop it or choose another "
+            "--run name."
+        )
+
+    def owner(self) -> ProcessIdentity | None:
         """Return who runs it now, None when nobody does."""
-        raise NotImplementedError
+        return living_owner(self.lock_path)
 
     def state(self) -> RunState:
         """Return how the run is, also after its process was killed."""

@@ -89,6 +89,36 @@ def name_run(job: TrainJob) -> TrainJob:
     return job.model_copy(update={"run": f"{stem}-{max(numbers, default=0) + 1}"})
 
 
+def check_run(job: TrainJob) -> RunFolder:
+    """Refuse what cannot be begun or resumed before anything is touched.
+
+    Parameters
+    ----------
+    job
+        A training whose run has a name.
+
+    Raises
+    ------
+    InputError
+        If the study is missing, the run exists and is not to be resumed, there is none to resume,
+        or it is of a newer version.
+    EngineError
+        If another process runs it.
+    """
+    if not job.study.is_dir():
+        raise InputError(f"The study folder {job.study} does not exist; make it or check its name.")
+    folder = run_folder_of(job)
+    if job.resume:
+        folder.read_job()
+    elif folder.exists:
+        raise InputError(
+            f"The run {folder.name} exists already; continue it with --resume or choose another "
+            "--run name."
+        )
+    folder.refuse_if_running()
+    return folder
+
+
 @contextmanager
 def run_session(job: TrainJob, reporter: Reporter) -> Iterator[RunSession]:
     """Own a run while the block trains, and leave a record of how it ended.
@@ -116,21 +146,12 @@ def run_session(job: TrainJob, reporter: Reporter) -> Iterator[RunSession]:
     EngineError
         If another process runs it.
     """
-    if not job.study.is_dir():
-        raise InputError(f"The study folder {job.study} does not exist; make it or check its name.")
     job = name_run(job)
-    folder = run_folder_of(job)
-    active = _active.get(folder.path)
+    active = _active.get(run_folder_of(job).path)
     if active is not None:
         yield active
         return
-    if job.resume:
-        folder.read_config()  # refuses what cannot be resumed before anything is touched
-    elif folder.exists:
-        raise InputError(
-            f"The run {folder.name} exists already; continue it with --resume or choose another "
-            "--run name."
-        )
+    folder = check_run(job)
     folder.make()
     with folder.lock():
         if job.resume:
@@ -144,6 +165,7 @@ def run_session(job: TrainJob, reporter: Reporter) -> Iterator[RunSession]:
         try:
             yield from _recorded(session)
         finally:
+            folder.clear_stop()
             del _active[folder.path]
 
 
