@@ -83,7 +83,7 @@ $(RUN_STAMP): $(METADATA) | $(BIN)/python
 
 $(DEV_STAMP): $(RUN_STAMP)
 	@echo "Installing what the tests need into $(VENV) (once) ..."
-	@$(INSTALL) --no-build-isolation --editable '.[all,dev]'
+	@$(INSTALL) --no-build-isolation --editable '.[all,cluster,dev]'
 	@touch $@
 
 docs-pictures: $(RUN_STAMP)
