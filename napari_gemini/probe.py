@@ -35,10 +35,10 @@ def probe_torch() -> dict[str, Any]:
         for index in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(index)
             answer["devices"].append([properties.name, properties.total_memory])
-        answer["bf16"] = bool(torch.cuda.is_bf16_supported())
+        answer["bf16"] = bool(torch.cuda.is_bf16_supported(including_emulation=False))
     else:
-        # The question that oneDNN itself asks before it picks a bfloat16 kernel.
-        answer["bf16"] = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        answer["bf16"] = any(getattr(torch.cpu, name, bool)() for name in tests)
     return answer
 
 
