@@ -44,6 +44,8 @@ OptionalModel = Annotated[str | None, AfterValidator(_model_spec)]
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
 #: None: what suits the model (no refinement with one, 100 steps without).
 RefineSteps = Annotated[int | None, Field(ge=0)]
+#: Of the grid to compute on, in mm (pixels where they are unknown); None: what suits the pair.
+Spacing = Annotated[float | None, Field(gt=0)]
 
 
 class Job(BaseModel):
@@ -126,7 +128,7 @@ class PredictJob(Job):
 class CorrespondJob(Job):
     """Find the correspondence of one pair and everything that shows whether to trust it."""
 
-    memory_advice: ClassVar[str] = "use a coarser grid, fewer --refine steps, or --device cpu"
+    memory_advice: ClassVar[str] = "use a larger --spacing, a narrower model, or --device cpu"
     kind: Literal["correspond"] = "correspond"
     moving: FilePath
     fixed: FilePath
@@ -146,14 +148,16 @@ class CorrespondJob(Job):
 class PropagateJob(Job):
     """Carry the labels of one atlas to many targets."""
 
-    memory_advice: ClassVar[str] = "use a coarser grid, fewer --refine steps, or --device cpu"
+    memory_advice: ClassVar[str] = "use a larger --spacing, a narrower model, or --device cpu"
     kind: Literal["propagate"] = "propagate"
     atlas: FilePath
     labels: FilePath
     targets: list[FilePath] = Field(min_length=1)
     out: FilePath
     model: OptionalModel = None
+    references: FilePath | None = Field(None, description="folder of the targets' known labels")
     refine: RefineSteps = None
+    spacing: Spacing = None
     device: Device = "auto"
     scheduler: str | None = Field(default=None, description="address of a dask scheduler")
 

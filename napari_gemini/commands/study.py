@@ -1,0 +1,139 @@
+"""``napari-gemini study``: make a study and see how it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
+
+from napari_gemini.commands.options import AsJson, Debug, Device
+from napari_gemini.commands.running import guarded, show
+from napari_gemini.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_gemini.study.study import Study
+
+
+@guarded
+def new(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make the study in.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGES...", help="Scans: files, patterns, folders of images or of DICOM series."),
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="DIR", help="Label maps, named like their scans."),
+    ] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option("--split", metavar="FILE", help="Who is labelled, pool and test (JSON)."),
+    ] = None,
+    seed: Annotated[
+        str | None, typer.Option("--seed", metavar="NAME", help="Which labelled set of the split.")
+    ] = None,
+    all_labels: Annotated[
+        bool, typer.Option("--all-labels", help="Use the labels of the whole pool, not just five.")
+    ] = False,
+    spacing: Annotated[
+        float | None, typer.Option("--spacing", metavar="MM", help="Voxel size of the study grid.")
+    ] = None,
+    align: Annotated[
+        str,
+        typer.Option(
+            "--align", metavar="center|affine", help="How scans are brought onto the study grid."
+        ),
+    ] = "center",
+    device: Device = "auto",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Make a study; the scans stay where they are and are only read."""
+    from napari_gemini.study.study import Study
+
+    if align not in ("center", "affine"):
+        raise InputError(f"There is no alignment {align!r}; choose center or affine.")
+    if seed is not None and split is None:
+        raise InputError("--seed names a set of a split, so it needs --split FILE.")
+    study = Study.create(
+        folder,
+        images,
+        labels_dir=labels,
+        split=split,
+        seed=seed,
+        all_labels=all_labels,
+        spacing=spacing,
+        align=cast(Literal["center", "affine"], align),
+    )
+    show(describe_study(study), summarise_study, as_json=as_json)
+
+
+@guarded
+def status(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the study.")],
+    device: Device = "auto",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Show what a study holds: scans, labels, runs and predictions."""
+    from napari_gemini.study.study import Study
+
+    show(describe_study(Study.open(folder)), summarise_study, as_json=as_json)
+
+
+def describe_study(study: Study) -> dict[str, Any]:
+    """Return what ``study status --json`` prints."""
+    from napari_gemini.engine.run_folder import RunFolder
+
+    runs = {}
+    if study.runs_dir.is_dir():
+        for path in sorted(path for path in study.runs_dir.iterdir() if path.is_dir()):
+            runs[path.name] = RunFolder(path).state()
+    predictions = study.folder / "predictions"
+    return {
+        "folder": str(study.folder),
+        "dimension": study.dimension,
+        "spacing_known": study.file.spacing_known,
+        "grid": {"shape": list(study.grid.shape), "spacing": list(study.grid.spacings)},
+        "labels": dict(study.scheme.names),
+        "roles": dict(Counter(case.role for case in study.cases)),
+        "cases": [
+            {
+                "id": case.id,
+                "role": case.role,
+                "status": case.status,
+                "labels": study.has_labels(case.id),
+            }
+            for case in study.cases
+        ],
+        "runs": runs,
+        "predictions": {
+            path.name: sum(not entry.name.startswith(".") for entry in path.iterdir())
+            for path in (sorted(predictions.iterdir()) if predictions.is_dir() else [])
+            if path.is_dir()
+        },
+    }
+
+
+def summarise_study(study: Mapping[str, Any]) -> Iterator[str]:
+    """Say in a few lines what a study holds."""
+    roles = study["roles"]
+    unit = "mm" if study["spacing_known"] else "pixels (their size is unknown)"
+    shape = " x ".join(map(str, study["grid"]["shape"]))
+    spacing = sorted(set(study["grid"]["spacing"]))
+    yield f"Study {study['folder']}: {len(study['cases'])} scans in {study['dimension']}D"
+    counts = (f"{roles.get(role, 0)} {role}" for role in ("labelled", "unlabelled", "test"))
+    yield f"  scans: {', '.join(counts)}"
+    without = [c["id"] for c in study["cases"] if c["role"] == "labelled" and not c["labels"]]
+    if without:
+        yield f"  still to be labelled: {', '.join(without)}"
+    names = (f"{value} {name}" for value, name in study["labels"].items())
+    yield f"  labels: {', '.join(names)}"
+    yield f"  grid: {shape} voxels of {' x '.join(f'{s:g}' for s in spacing)} {unit}"
+    for name, state in study["runs"].items():
+        yield f"  run {name}: {state}"
+    for name, count in study["predictions"].items():
+        yield f"  predictions {name}: {count} files"

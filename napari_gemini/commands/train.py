@@ -1,0 +1,233 @@
+"""``napari-gemini train``: learn from the labelled scans of a study and from all the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
+
+from napari_gemini.commands.options import AsJson, Debug, Device
+from napari_gemini.commands.running import guarded, number, run_and_show, show
+from napari_gemini.errors import EngineError, InputError
+
+if TYPE_CHECKING:
+    from napari_gemini.engine.jobs import TrainJob
+    from napari_gemini.engine.run_folder import RunFolder
+    from napari_gemini.settings import PresetName, TrainSettings
+
+_PRESETS = ("quick", "standard", "paper")
+
+
+@guarded
+def train(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")],
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="quick|standard|paper",
+            help="Where settings start; standard by default.",
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            "--objective", metavar="gemini-semi|supervised", help="What is learned from what."
+        ),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option("--init", metavar="MODEL", help="Model whose weights the training starts from."),
+    ] = None,
+    freeze_backbone: Annotated[
+        bool, typer.Option("--freeze-backbone", help="Train only deformer and head.")
+    ] = False,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="NAME", help="Name of the run; the next free one.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run from its last checkpoint.")
+    ] = False,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Segmentation updates in all.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")] = None,
+    base_width: Annotated[
+        int | None, typer.Option("--base-width", help="Channels of the finest stage.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Any other setting, such as weights.gvs=0.5."
+        ),
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Train in the background and return at once.")
+    ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Show a run that trains in the background.")
+    ] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Ask a run to write a checkpoint and end.")
+    ] = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Train a network on a study; Ctrl-C stops at the next step and keeps a checkpoint."""
+    from napari_gemini.engine.jobs import TrainJob, make_job
+    from napari_gemini.engine.launch import start_training, stop_run
+    from napari_gemini.settings import TrainSettings
+
+    if stop and (detach or follow or resume):
+        raise InputError("--stop ends a run, so it goes with none of --detach, --follow, --resume.")
+    if stop or (follow and not detach):
+        folder = _begun_run(study, run)
+        if stop:
+            state = stop_run(folder)
+            _show_state(folder, state, as_json=as_json)
+        else:
+            show(_follow(folder), summarise_training, as_json=as_json)
+        return
+    options = {
+        "--preset": preset,
+        "--objective": objective,
+        "--steps": steps,
+        "--seed": seed,
+        "--base-width": base_width,
+        "--set": assignments,
+        "--init": init,
+        "--freeze-backbone": freeze_backbone,
+    }
+    given = [name for name, value in options.items() if value]
+    if resume and given:
+        raise InputError(f"A resumed run keeps its settings; leave out {', '.join(given)}.")
+    job = make_job(
+        TrainJob,
+        study=study,
+        run=run,
+        settings=TrainSettings()
+        if resume
+        else _settings(study, preset or "standard", objective, steps, seed, base_width, assignments),
+        init=init,
+        freeze_backbone=freeze_backbone,
+        device=device,
+        resume=resume,
+    )
+    if not detach:
+        result = run_and_show(job, summarise_training, as_json=as_json)
+        _end(result)
+        return
+    folder = start_training(job)
+    if follow:
+        show(_follow(folder), summarise_training, as_json=as_json)
+    else:
+        _show_state(folder, folder.state(), as_json=as_json)
+
+
+def summarise_training(result: Mapping[str, Any]) -> Iterator[str]:
+    """Say how a training ended and where its results are."""
+    step = result.get("step", result.get("steps"))
+    how = "Stopped" if result.get("stopped") else "Finished"
+    best = result.get("best_score")
+    yield f"{how} at step {step}" + ("" if best is None else f", best validation {number(best)}")
+    if result.get("nonfinite"):
+        yield f"Updates skipped because they were not finite: {result['nonfinite']}"
+    yield f"Run: {result['folder']}"
+    if result.get("stopped"):
+        study = Path(result["folder"]).parent.parent
+        yield f"Go on with: napari-gemini train {study} --run {result['run']} --resume"
+
+
+def _settings(
+    study: Path,
+    name: str,
+    objective: str | None,
+    steps: int | None,
+    seed: int | None,
+    base_width: int | None,
+    assignments: list[str] | None,
+) -> TrainSettings:
+    """Build the settings of a training from the options."""
+    from napari_gemini.commands.settings import change_settings, parse_assignments
+    from napari_gemini.settings import preset
+    from napari_gemini.study.files import read_study_file
+
+    if name not in _PRESETS:
+        raise InputError(f"There is no preset {name!r}; choose one of {', '.join(_PRESETS)}.")
+    dimension = cast(Literal[2, 3], read_study_file(study).dimension)
+    named = {
+        "objective": objective,
+        "steps": steps,
+        "seed": seed,
+        "network.base_width": base_width,
+    }
+    changes = {key: value for key, value in named.items() if value is not None}
+    changes |= parse_assignments(assignments or [])
+    if changes.get("network.dimension", dimension) != dimension:
+        raise InputError(f"The study {study} is {dimension}D, so its network is {dimension}D too.")
+    return change_settings(preset(cast("PresetName", name), dimension), changes)
+
+
+def _begun_run(study: Path, run: str | None) -> RunFolder:
+    """Return the folder of a run that exists: the named one, or the latest."""
+    from napari_gemini.engine.jobs import TrainJob, make_job
+    from napari_gemini.engine.run_session import name_run, run_folder_of
+
+    job: TrainJob = name_run(make_job(TrainJob, study=study, run=run, resume=True))
+    folder = run_folder_of(job)
+    folder.read_config()
+    return folder
+
+
+def _follow(folder: RunFolder) -> dict[str, Any]:
+    """Show a run's events until it ends; Ctrl-C ends the showing, not the run."""
+    from napari_gemini.engine.console import ConsoleReporter
+    from napari_gemini.engine.events import ErrorEvent, LogEvent, ProgressEvent, ResultEvent
+    from napari_gemini.engine.failures import error_from_event
+
+    last = None
+    with ConsoleReporter() as reporter:
+        reporter.log(f"Following {folder.path}; Ctrl-C ends the following, not the training.")
+        for event in folder.follow():
+            last = event
+            if isinstance(event, ProgressEvent):
+                values = {key: value for key, value in event.values.items() if value is not None}
+                reporter.progress(event.done, event.total, event.message, **values)
+            elif isinstance(event, LogEvent):
+                reporter.log(event.message, event.level)
+    if isinstance(last, ErrorEvent):
+        raise error_from_event(last)
+    if isinstance(last, ResultEvent):
+        return last.values
+    state = folder.state()
+    if state == "interrupted":
+        raise EngineError(
+            f"The run {folder.name} ended without a word (it was killed); go on with "
+            f"--run {folder.name} --resume."
+        )
+    return {"run": folder.name, "folder": str(folder.path), "stopped": True, "state": state}
+
+
+def _show_state(folder: RunFolder, state: str, *, as_json: bool) -> None:
+    result = {"run": folder.name, "folder": str(folder.path), "state": state}
+    study = folder.path.parent.parent
+
+    def lines(_: object) -> list[str]:
+        if state != "running":
+            return [f"The run {folder.name} is {state}: {folder.path}"]
+        return [
+            f"The run {folder.name} trains in the background: {folder.path}",
+            f"See it: napari-gemini train {study} --run {folder.name} --follow",
+            f"End it: napari-gemini train {study} --run {folder.name} --stop",
+        ]
+
+    show(result, lines, as_json=as_json)
+
+
+def _end(result: Mapping[str, Any]) -> None:
+    """Exit as after Ctrl-C when the training was stopped before its last step."""
+    if result.get("stopped"):
+        raise typer.Exit(130)
