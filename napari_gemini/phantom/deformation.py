@@ -161,7 +161,8 @@ class CaseMap:
 
     def to_template(self, points: Floats) -> Floats:
         """Map points (N, d) of the scan's world in mm to the template (N, d) in mm."""
-        back = affine_points(np.linalg.inv(self.matrix), np.asarray(points, np.float64))
+        inverse: Floats = np.linalg.inv(self.matrix)
+        back = affine_points(inverse, np.asarray(points, np.float64))
         return flow(self.velocity, back, time=-1.0)
 
     def grid_to_template(self, affine: Floats, shape: tuple[int, ...], stride: int = 2) -> Floats:
@@ -187,7 +188,8 @@ class CaseMap:
         """
         pad = 3 if stride > 1 else 0
         axes = [np.arange(-pad, (n - 1) // stride + 2 + pad) * float(stride) for n in shape]
-        nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(shape))
+        nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+        nodes = nodes.reshape(-1, len(shape)).astype(np.float64)
         lattice = tuple(len(a) for a in axes)
         mapped = self.to_template(affine_points(affine, nodes))
         wanted = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij")).reshape(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,10 +26,8 @@ from napari_gemini.errors import StudyError
 from napari_gemini.study.processes import ProcessIdentity, liveness, this_process
 from napari_gemini.volumes.atomic import TEMPORARY_PREFIX, explain_write_error
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # pragma: no cover - Windows
-    fcntl = None  # type: ignore[assignment]
 
 HEARTBEAT_SECONDS = 10.0
 SILENT_SECONDS = 180.0
@@ -283,7 +282,7 @@ def _place(source: Path, target: Path) -> bool:
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
     """Let one process at a time take a lock of a folder, where the system can do that."""
-    if fcntl is None:  # pragma: no cover - Windows
+    if sys.platform == "win32":  # pragma: no cover - Windows only
         yield
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -1,7 +1,8 @@
 """Who a process is, so that a lock can tell a living owner from a dead one.
 
 A pid alone is not enough: after a crash or a restart another program may carry it. So an owner is
-known by host, boot, pid namespace (containers), pid and start time; what a system cannot say is None.
+known by host, boot, pid namespace (containers), pid and start time; what a system does not tell is
+None.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def read_review(path: str | Path) -> list[ReviewRow]:
     rows = []
     for record in reader:
         try:
-            rows.append(ReviewRow(**{name: record[name] or "" for name in COLUMNS}))
+            rows.append(ReviewRow.model_validate({name: record[name] or "" for name in COLUMNS}))
         except ValidationError as error:
             raise StudyError(
                 f"{path} has a row that cannot be read near line {reader.line_num} "

@@ -8,6 +8,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_gemini.errors import InputError
+from napari_gemini.study.files import Role
+from napari_gemini.study.scheme import LabelScheme
 
 
 class Split(BaseModel):
@@ -25,6 +27,8 @@ class Split(BaseModel):
         Ids for the final score only.
     same_person
         Groups of ids that belong to one person.
+    overlapping, ignore
+        See :class:`napari_gemini.study.scheme.LabelScheme`.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -34,6 +38,14 @@ class Split(BaseModel):
     pool: list[str] = Field(default_factory=list)
     test: list[str] = Field(default_factory=list)
     same_person: list[list[str]] = Field(default_factory=list)
+    overlapping: bool = False
+    ignore: int | None = None
+
+    def scheme(self) -> LabelScheme | None:
+        """Return the label scheme, or None when the split names no labels."""
+        if not any(self.labels):
+            return None
+        return LabelScheme(names=self.labels, overlapping=self.overlapping, ignore=self.ignore)
 
     def labelled_ids(self, seed: str | None) -> list[str]:
         """Return the labelled ids of one seed name (the first one when none is given).
@@ -51,7 +63,7 @@ class Split(BaseModel):
             )
         return self.labelled[seed]
 
-    def roles(self, seed: str | None, *, all_labels: bool = False) -> dict[str, str]:
+    def roles(self, seed: str | None, *, all_labels: bool = False) -> dict[str, Role]:
         """Return the role of every id: labelled, unlabelled or test.
 
         Parameters
@@ -72,8 +84,8 @@ class Split(BaseModel):
             If the split has no such seed.
         """
         chosen = self.labelled_ids(seed)
-        rest = "labelled" if all_labels else "unlabelled"
-        roles = dict.fromkeys(chosen, "labelled")
+        rest: Role = "labelled" if all_labels else "unlabelled"
+        roles: dict[str, Role] = dict.fromkeys(chosen, "labelled")
         roles |= {case: rest for case in self.pool if case not in roles}
         return roles | dict.fromkeys(self.test, "test")
 
@@ -127,6 +139,7 @@ def read_split(path: str | Path) -> Split:
     path = Path(path)
     try:
         split = Split.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        split.scheme()
     except FileNotFoundError:
         raise InputError(f"The split file {path} does not exist: check the name.") from None
     except ValidationError as error:

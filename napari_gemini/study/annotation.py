@@ -1,0 +1,239 @@
+"""The hand-made labels of a study, exclusive or overlapping."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_gemini.errors import InputError, StudyError
+from napari_gemini.study.files import Case, Role, Status
+from napari_gemini.study.images import StudyImages
+from napari_gemini.study.scheme import LabelScheme
+from napari_gemini.volumes.volume import Volume
+
+
+class StudyLabels(StudyImages):
+    """Labels of a study; see :class:`napari_gemini.study.study.Study`."""
+
+    def cases_with(self, role: Role, *, labels: bool | None = None) -> list[Case]:
+        """Return the cases of a role, on request only those with (or without) labels on disk."""
+        return [
+            case
+            for case in self.cases
+            if case.role == role
+            and (labels is None or self._labels.exists(case, self.scheme) == labels)
+        ]
+
+    def has_labels(self, case_id: str) -> bool:
+        """Whether a case has labels on disk (for overlapping schemes, every mask)."""
+        return self._labels.exists(self._case(case_id), self.scheme)
+
+    def labels_path(self, case_id: str) -> Path:
+        """Return the file (for overlapping schemes, the folder) of a case's labels."""
+        case = self._case(case_id)
+        return (
+            self.folder / "labels" / case.id if self.scheme.overlapping else self._labels.path(case)
+        )
+
+    def load_labels(self, case_id: str) -> Volume | None:
+        """Read the labels of a case as one map of integers, None where there are none.
+
+        Of an overlapping scheme the map shows the label with the highest value on top; it serves
+        the eye, use :meth:`load_masks` for the rest.
+
+        Raises
+        ------
+        StudyError
+            If the file is damaged, off its image's grid, or holds labels outside the scheme.
+        """
+        case = self._case(case_id)
+        image = self.outline(case_id)
+        if not self.scheme.overlapping:
+            labels = self._labels.read(case, image)
+            if labels is not None:
+                try:
+                    self.scheme.check(labels.data, labels.name)
+                except InputError as error:
+                    raise StudyError(str(error)) from error
+            return labels
+        masks = self.load_masks(case_id)
+        if masks is None:
+            return None
+        flat = np.zeros(image.shape, dtype=np.uint16)
+        for value, mask in zip(self.scheme.values, masks, strict=True):
+            flat[mask] = value
+        ignored = self.load_ignore(case_id)
+        if ignored is not None and self.scheme.ignore is not None:
+            flat[ignored] = self.scheme.ignore
+        return image.with_data(flat)
+
+    def load_masks(self, case_id: str) -> NDArray[np.bool_] | None:
+        """Read the labels of a case as masks (L, *shape), one per label in ascending order."""
+        case = self._case(case_id)
+        if not self._labels.exists(case, self.scheme):
+            return None
+        if not self.scheme.overlapping:
+            labels = self.load_labels(case_id)
+            assert labels is not None
+            return np.stack([labels.data == value for value in self.scheme.values])
+        image = self.outline(case_id)
+        masks = [self._labels.read(case, image, n) for n in self._labels.mask_names(self.scheme)]
+        return np.stack([mask.data != 0 for mask in masks if mask is not None])
+
+    def load_ignore(self, case_id: str) -> NDArray[np.bool_] | None:
+        """Read what nothing shall count: a mask (*shape), None where nothing is marked."""
+        if self.scheme.ignore is None:
+            return None
+        case = self._case(case_id)
+        if self.scheme.overlapping:
+            labels = self._labels.read(case, self.outline(case_id), "ignore")
+            mask = None if labels is None else labels.data != 0
+        else:
+            labels = self.load_labels(case_id)
+            mask = None if labels is None else labels.data == self.scheme.ignore
+        return mask if mask is not None and mask.any() else None
+
+    def save_labels(
+        self, case_id: str, labels: NDArray[Any], *, status: Status | None = None
+    ) -> Path:
+        """Write the labels of a case; the version before goes to the history.
+
+        Parameters
+        ----------
+        case_id
+            The case. An unlabelled one becomes labelled.
+        labels : (*shape) int
+            On the grid of the image.
+        status
+            How far the work has come; when not given, ``todo`` becomes ``started``.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        InputError
+            If the array is off the grid or holds labels outside the scheme.
+        StudyError
+            If another program works on the study, or the scheme is overlapping.
+        EngineError
+            If the disk is full; the old labels are untouched then.
+        """
+        if self.scheme.overlapping:
+            raise StudyError(
+                f"The labels of {self.name} may overlap: save one mask per label, not one map."
+            )
+        labels = np.asarray(labels)
+        if labels.dtype.kind not in "iub":
+            raise InputError(f"Labels of {case_id} have to be integers, not {labels.dtype}.")
+        self.scheme.check(labels, f"The label map of {case_id}")
+        image = self.outline(case_id)
+        with self._writing():
+            self._labels.write(self._case(case_id), labels, image)
+            self._note_labels(case_id, status)
+        return self._labels.path(self._case(case_id))
+
+    def save_masks(
+        self,
+        case_id: str,
+        masks: NDArray[np.bool_],
+        *,
+        ignore: NDArray[np.bool_] | None = None,
+        status: Status | None = None,
+    ) -> Path:
+        """Write the masks (L, *shape) of a case of an overlapping scheme, see :meth:`save_labels`.
+
+        Returns
+        -------
+        Path
+            The folder of the masks.
+        """
+        if not self.scheme.overlapping:
+            raise StudyError(f"The labels of {self.name} exclude each other: save one map.")
+        names = self._labels.mask_names(self.scheme)
+        masks = np.asarray(masks)
+        if len(masks) != len(names):
+            raise InputError(
+                f"{case_id} needs {len(names)} masks, one per label, not {len(masks)}."
+            )
+        planes = dict(zip(names, masks, strict=True))
+        if ignore is not None:
+            if self.scheme.ignore is None:
+                raise InputError(f"The label scheme of {self.name} has no label to ignore.")
+            planes["ignore"] = ignore
+        image = self.outline(case_id)
+        with self._writing():
+            case = self._case(case_id)
+            for name, mask in planes.items():
+                self._labels.write(case, (np.asarray(mask) != 0).astype(np.uint8), image, name)
+            self._note_labels(case_id, status)
+        return self.folder / "labels" / case_id
+
+    def history(self, case_id: str, mask: str | None = None) -> list[Path]:
+        """Return the earlier versions of a case's labels (or of one mask), oldest first."""
+        return self._labels.history(self._case(case_id), mask)
+
+    def restore_labels(self, case_id: str, version: Path, mask: str | None = None) -> None:
+        """Bring an earlier version back; what it replaces goes to the history.
+
+        Raises
+        ------
+        StudyError
+            If `version` is not in the case's history.
+        """
+        if version not in self.history(case_id, mask):
+            raise StudyError(f"{version} is no earlier version of the labels of {case_id}.")
+        case, image = self._case(case_id), self.outline(case_id)
+        labels = self._labels.read_version(version, image)
+        with self._writing():
+            self._labels.write(case, labels.data, image, mask)
+
+    def _note_labels(self, case_id: str, status: Status | None) -> None:
+        """Record in ``study.json`` what a save means for role and status."""
+        case = self._case(case_id)
+        role: Role = "labelled" if case.role == "unlabelled" else case.role
+        reached: Status = status or ("started" if case.status == "todo" else case.status)
+        if (role, reached) != (case.role, case.status):
+            self._edit_case(case_id, role=role, status=reached)
+
+    def set_scheme(self, scheme: LabelScheme) -> None:
+        """Change the label scheme.
+
+        Raises
+        ------
+        StudyError
+            If labels on disk would no longer fit.
+        """
+        with self._writing():
+            for case in self._file.cases:
+                if not self._labels.exists(case, self.scheme):
+                    continue
+                if scheme.overlapping != self.scheme.overlapping:
+                    raise StudyError(
+                        f"The case {case.id} has labels of another kind: overlapping and exclusive "
+                        "labels need a study each."
+                    )
+                self._check_fits(case, scheme)
+            self._replace(self._file.model_copy(update={"scheme": scheme}))
+
+    def _check_fits(self, case: Case, scheme: LabelScheme) -> None:
+        try:
+            if scheme.overlapping:
+                gone = set(self._labels.mask_names(self.scheme)) - set(
+                    self._labels.mask_names(scheme)
+                )
+                if gone:
+                    raise InputError(f"the new scheme lacks {', '.join(sorted(gone))}")
+            else:
+                labels = self._labels.read(case, self.outline(case.id))
+                assert labels is not None
+                scheme.check(labels.data, labels.name)
+        except InputError as error:
+            raise StudyError(
+                f"The labels of {case.id} do not fit the new scheme: {error}"
+            ) from error
