@@ -97,12 +97,12 @@ class Child:
     ) -> None:
         self._requests = requests
         self._write_line = write_line
-        self._grace = grace
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._jobs: dict[str, _Waiting] = {}
         self._used: set[str] = set()
         self._lock = threading.Lock()
         self._running: _Waiting | None = None
+        self._watchdog = _daemon_timer(grace, self._end_at_once)
 
     def run(self) -> None:
         """Serve until the requests end."""
@@ -111,6 +111,7 @@ class Child:
         self._emit(ReadyEvent(version=__version__, pid=os.getpid()))
         while (waiting := self._queue.get()) is not None:
             self._do(waiting)
+        self._watchdog.cancel()
 
     def _emit(self, event: Event) -> None:
         self._write_line(format_event(event))
@@ -195,15 +196,19 @@ class Child:
 
     def _close(self) -> None:
         self._cancel(None)
-        watchdog = threading.Timer(self._grace, self._end_at_once)
-        watchdog.daemon = True
-        watchdog.start()
+        self._watchdog.start()
         self._queue.put(None)
 
     def _end_at_once(self) -> None:
         """End a job that does not listen, with everything it started."""
         exchange().remove()
         kill_tree(os.getpid())
+
+
+def _daemon_timer(seconds: float, function: Callable[[], None]) -> threading.Timer:
+    timer = threading.Timer(seconds, function)
+    timer.daemon = True
+    return timer
 
 
 def serve(requests: BinaryIO, answers: int) -> int:
@@ -215,6 +220,8 @@ def serve(requests: BinaryIO, answers: int) -> int:
         child.run()
     finally:
         exchange().remove()
+        # A thread that some library left behind must not keep the process.
+        _daemon_timer(GRACE, lambda: kill_tree(os.getpid())).start()
         with contextlib.suppress(OSError):
             sys.stderr.flush()
     return 0
