@@ -118,7 +118,7 @@ def make_cohort(
     lesions: bool = False,
     crop: bool = True,
     headers: Headers = "plain",
-    amplitude: float = 0.058,
+    amplitude: float = 0.046,
     contrast: float = 1.0,
     noise: float = 0.045,
     bias: float = 0.18,

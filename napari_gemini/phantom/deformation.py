@@ -161,7 +161,7 @@ class CaseMap:
 
     def to_template(self, points: Floats) -> Floats:
         """Map points (N, d) of the scan's world in mm to the template (N, d) in mm."""
-        inverse: Floats = np.linalg.inv(self.matrix)
+        inverse = np.asarray(np.linalg.inv(self.matrix), np.float64)
         back = affine_points(inverse, np.asarray(points, np.float64))
         return flow(self.velocity, back, time=-1.0)
 

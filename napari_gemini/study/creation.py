@@ -206,12 +206,14 @@ def _fill(
         cases.append(case)
     _check_sizes(shells)
     grid = choose_grid(shells, spacing)
+    labelled = [case.id for case in cases if case.role == "labelled"]
     return StudyFile(
         dimension=3 if shells[0].ndim == 3 else 2,
         spacing_known=shells[0].spacing_known,
         scheme=plan.scheme or _found_scheme(values, plan.labels),
         grid=GridFile(shape=grid.shape, spacing=grid.spacing),
         align=align,
+        reference=labelled[0] if labelled else cases[0].id,
         created=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
         software=f"napari-gemini {napari_gemini.__version__}",
         cases=cases,

@@ -98,6 +98,8 @@ class StudyFile(BaseModel):
         The study grid.
     align
         How scans reach the grid: by their centre of mass, or by an affine fit.
+    reference
+        The case that an affine fit aligns all others to.
     created, software
         When and by what version the study was made.
     cases
@@ -112,6 +114,7 @@ class StudyFile(BaseModel):
     scheme: LabelScheme
     grid: GridFile
     align: Align = "center"
+    reference: str | None = None
     created: str = ""
     software: str = ""
     cases: list[Case]
@@ -153,6 +156,7 @@ def read_study_file(folder: Path) -> StudyFile:
     except FileNotFoundError:
         raise StudyError(
             f"{folder} is no study (it has no {STUDY_FILE}): make one with "
+            "'napari-gemini study new'."
             "'napari-gemini study new'."
         ) from None
     except NotADirectoryError:

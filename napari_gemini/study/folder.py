@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,9 @@ from napari_gemini.study.scheme import LabelScheme
 from napari_gemini.volumes.grid import StudyGrid
 
 LOCK_FILE = "study.lock"
+
+# The lock file keeps other processes out; within this one, writes take turns.
+_one_thread = threading.RLock()
 
 
 class StudyFolder:
@@ -139,9 +143,10 @@ class StudyFolder:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Hold the lock for a write, unless this process holds it anyway."""
-        if is_ours(self.folder / LOCK_FILE):
-            self.reload()
-            yield
-            return
-        with self.lock("saving"):
-            yield
+        with _one_thread:
+            if is_ours(self.folder / LOCK_FILE):
+                self.reload()
+                yield
+            else:
+                with self.lock("saving"):
+                    yield

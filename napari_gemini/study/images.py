@@ -114,9 +114,8 @@ class StudyImages(StudyFolder):
         return place_by_affine(self.load_image(case_id), reference[1], self.grid)
 
     def _reference_case(self) -> str:
-        """Return the case that others are aligned to: the first labelled one, else the first."""
-        labelled = [case.id for case in self._file.cases if case.role == "labelled"]
-        return labelled[0] if labelled else self._file.cases[0].id
+        """Return the case that others are aligned to, which stays the same when roles change."""
+        return self._file.reference or self._file.cases[0].id
 
     def relocate_images(self, sources: Sequence[str | Path]) -> list[str]:
         """Find images that were moved, by their names, in files, patterns or folders.
