@@ -53,9 +53,10 @@ def evaluate_folders(
     dict
         ``cases.<id>.<label>.{dice,hd95_mm,assd_mm,volume_ml,...}`` with null where the label is
         absent from one side; ``mean.{dice,hd95_mm,assd_mm}``, the mean over cases of each case's
-        mean over labels; ``labels.<label>`` with the same per label, standard deviation, counts of
-        absence and name; ``absent`` with the counts over all; ``unmatched``. Millimetre keys appear
-        only where the spacing is known.
+        mean over labels (``mean.dice_missed_as_zero`` counts a label on one side only as 0);
+        ``labels.<label>`` with the same per label, standard deviation, counts of absence and name;
+        ``absent`` with the counts over all; ``unmatched``. Millimetre keys appear only where the
+        spacing is known.
 
     Raises
     ------

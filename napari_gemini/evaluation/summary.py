@@ -46,7 +46,11 @@ def summarise(
 
 
 def case_means(
-    cases: Mapping[str, Mapping[str, Scores]], metric: str = "dice", label: str | None = None
+    cases: Mapping[str, Mapping[str, Scores]],
+    metric: str = "dice",
+    label: str | None = None,
+    *,
+    missed_as_zero: bool = False,
 ) -> dict[str, float | None]:
     """Return one number per case: a label's score, or the mean over its labels.
 
@@ -58,18 +62,30 @@ def case_means(
         ``dice``, ``hd95_mm`` or ``assd_mm``.
     label
         One label's key; None averages over the labels that are present on both sides.
+    missed_as_zero
+        Whether a Dice that is null because only one side has the label counts as 0, as it must
+        where methods are compared or ranked: leaving it out would reward missing a label.
 
     Returns
     -------
     dict
         Case id to value; None where the case has none.
     """
+
+    def value(entry: Scores) -> float | None:
+        if missed_as_zero and metric == "dice" and is_missed(entry):
+            return 0.0
+        return entry.get(metric)
+
     return {
-        case: _mean(
-            entry.get(metric) for key, entry in scores.items() if label is None or key == label
-        )
+        case: _mean(value(entry) for key, entry in scores.items() if label in (None, key))
         for case, scores in cases.items()
     }
+
+
+def is_missed(entry: Scores) -> bool:
+    """Whether a label is on one side only."""
+    return bool(entry.get("voxels")) != bool(entry.get("reference_voxels"))
 
 
 def _nowhere(scores: Mapping[str, Scores]) -> Scores:
@@ -94,7 +110,10 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def _mean_over_cases(cases: Mapping[str, Mapping[str, Scores]]) -> dict[str, float | None]:
     metrics = _metrics_in(entry for scores in cases.values() for entry in scores.values())
-    return {metric: _mean(case_means(cases, metric).values()) for metric in metrics}
+    means = {metric: _mean(case_means(cases, metric).values()) for metric in metrics}
+    if metrics:
+        means["dice_missed_as_zero"] = _mean(case_means(cases, missed_as_zero=True).values())
+    return means
 
 
 def _summarise_label(

