@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -58,6 +58,7 @@ def new(
         raise InputError(f"There is no alignment {align!r}; choose center or affine.")
     if seed is not None and split is None:
         raise InputError("--seed names a set of a split, so it needs --split FILE.")
+    print("Reading the scans ...", file=sys.stderr)
     study = Study.create(
         folder,
         images,
@@ -87,53 +88,38 @@ def status(
 def describe_study(study: Study) -> dict[str, Any]:
     """Return what ``study status --json`` prints."""
     from napari_gemini.engine.run_folder import RunFolder
+    from napari_gemini.study.status import study_status
 
-    runs = {}
-    if study.runs_dir.is_dir():
-        for path in sorted(path for path in study.runs_dir.iterdir() if path.is_dir()):
-            runs[path.name] = RunFolder(path).state()
-    predictions = study.folder / "predictions"
-    return {
-        "folder": str(study.folder),
-        "dimension": study.dimension,
-        "spacing_known": study.file.spacing_known,
-        "grid": {"shape": list(study.grid.shape), "spacing": list(study.grid.spacings)},
-        "labels": dict(study.scheme.names),
-        "roles": dict(Counter(case.role for case in study.cases)),
-        "cases": [
-            {
-                "id": case.id,
-                "role": case.role,
-                "status": case.status,
-                "labels": study.has_labels(case.id),
-            }
-            for case in study.cases
-        ],
-        "runs": runs,
-        "predictions": {
-            path.name: sum(not entry.name.startswith(".") for entry in path.iterdir())
-            for path in (sorted(predictions.iterdir()) if predictions.is_dir() else [])
-            if path.is_dir()
-        },
+    description = study_status(study)
+    description["runs"] = {
+        name: RunFolder(study.run_dir(name)).state() for name in description["runs"]
     }
+    return description
 
 
 def summarise_study(study: Mapping[str, Any]) -> Iterator[str]:
     """Say in a few lines what a study holds."""
-    roles = study["roles"]
-    unit = "mm" if study["spacing_known"] else "pixels (their size is unknown)"
-    shape = " x ".join(map(str, study["grid"]["shape"]))
-    spacing = sorted(set(study["grid"]["spacing"]))
-    yield f"Study {study['folder']}: {len(study['cases'])} scans in {study['dimension']}D"
-    counts = (f"{roles.get(role, 0)} {role}" for role in ("labelled", "unlabelled", "test"))
-    yield f"  scans: {', '.join(counts)}"
-    without = [c["id"] for c in study["cases"] if c["role"] == "labelled" and not c["labels"]]
-    if without:
-        yield f"  still to be labelled: {', '.join(without)}"
-    names = (f"{value} {name}" for value, name in study["labels"].items())
-    yield f"  labels: {', '.join(names)}"
-    yield f"  grid: {shape} voxels of {' x '.join(f'{s:g}' for s in spacing)} {unit}"
+    counts, grid = study["counts"], study["grid"]
+    unit = "mm" if study["unit"] == "mm" else "pixels (their size is unknown)"
+    shape = " x ".join(map(str, grid["shape"]))
+    spacing = " x ".join(f"{s:g}" for s in dict.fromkeys(grid["spacing"]))
+    yield f"Study {study['folder']}: {counts['cases']} scans in {study['dimension']}D"
+    roles = (f"{counts[role]} {role}" for role in ("labelled", "unlabelled", "test"))
+    yield f"  scans: {', '.join(roles)}"
+    for case in study["cases"]:
+        if not case["image_found"]:
+            yield f"  missing: {case['image']} (case {case['id']})"
+    bare = [c["id"] for c in study["cases"] if c["role"] == "labelled" and not c["labels"]]
+    if bare:
+        yield f"  still to be labelled: {', '.join(bare)}"
+    yield f"  labels: {', '.join(f'{value} {name}' for value, name in study['labels'].items())}"
+    yield f"  grid: {shape} voxels of {spacing} {unit}"
     for name, state in study["runs"].items():
         yield f"  run {name}: {state}"
     for name, count in study["predictions"].items():
-        yield f"  predictions {name}: {count} files"
+        yield f"  predictions {name}: {count} scans"
+    if study["review"]:
+        verdicts = (f"{count} {verdict}" for verdict, count in study["review"].items())
+        yield f"  reviewed: {', '.join(verdicts)}"
+    if study["in_use_by"]:
+        yield "  open in process {pid} on {host}".format(**study["in_use_by"])

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from napari_gemini.errors import InputError
+from napari_gemini.volumes.atomic import explain_write_error
 
 _IMAGE_SUFFIXES = (
     ".nii.gz",
@@ -59,7 +60,9 @@ def check_result_folder(final: Path, known: Collection[str]) -> None:
     ------
     InputError
         If `final` is a file, is the current folder or one above it, holds foreign files, or if
-        nothing can be written beside it.
+        nothing may be written beside it.
+    EngineError
+        If the disk is full.
     """
     final = final.resolve()
     if final.exists() and not final.is_dir():
@@ -81,14 +84,22 @@ def check_result_folder(final: Path, known: Collection[str]) -> None:
     parent = _nearest_existing(final.parent)
     if not parent.is_dir():
         raise InputError(f"{parent} is not a folder, so {final} cannot be made there.")
-    try:
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"Nothing can be written to {parent} ({error.strerror or error}); give another --out or "
-            "free space there."
-        ) from error
+    _try_to_write(parent, final)
+
+
+def check_result_file(final: Path) -> None:
+    """Refuse a file that could not be written, before time is spent on its content.
+
+    Raises
+    ------
+    InputError
+        If it is a folder, or its folder is missing or read-only.
+    """
+    if final.is_dir():
+        raise InputError(f"{final} is a folder; give the name of a file to write, as --out.")
+    if not final.parent.is_dir():
+        raise InputError(f"The folder {final.parent} does not exist; make it and try again.")
+    _try_to_write(final.parent, final)
 
 
 @contextmanager
@@ -111,7 +122,9 @@ def result_folder(final: Path, known: Collection[str]) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If the folder cannot be written, for instance because the disk is full.
+        If the folder is not to be used or is read-only.
+    EngineError
+        If the disk is full; nothing is left behind then.
     """
     final = final.resolve()
     check_result_folder(final, known)
@@ -125,10 +138,7 @@ def result_folder(final: Path, known: Collection[str]) -> Iterator[Path]:
         _publish(temporary, final)
         temporary, made = None, []
     except OSError as error:
-        raise InputError(
-            f"The results could not be written to {final} ({error.strerror or error}); free space "
-            "or give another --out, nothing was left behind."
-        ) from error
+        raise explain_write_error(error, final) from error
     finally:
         with uninterrupted():
             if temporary is not None:
@@ -190,6 +200,14 @@ def _sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def _try_to_write(folder: Path, final: Path) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise explain_write_error(error, final) from error
 
 
 def _umask() -> int:

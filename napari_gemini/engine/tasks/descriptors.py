@@ -1,0 +1,35 @@
+"""Local descriptors of an image: what stands in for features where no model serves."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+#: Widths in voxels at which an image is looked at.
+SCALES = (0.7, 1.5, 3.0, 6.0)
+
+
+def local_descriptors(image: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Describe every voxel by its surroundings, the same way in every direction.
+
+    For each scale: the smoothed intensity, the gradient's length and the Laplacian, both times the
+    scale (its square), which makes them comparable (Lindeberg 1998).
+
+    Parameters
+    ----------
+    image
+        ``S``, in [0, 1].
+
+    Returns
+    -------
+    ndarray
+        ``(3 * len(SCALES), *S)`` float32.
+    """
+    image = np.asarray(image, dtype=np.float32)
+    parts = []
+    for scale in SCALES:
+        parts.append(ndimage.gaussian_filter(image, scale))
+        parts.append(scale * ndimage.gaussian_gradient_magnitude(image, scale))
+        parts.append(scale**2 * ndimage.gaussian_laplace(image, scale))
+    return np.stack(parts).astype(np.float32, copy=False)

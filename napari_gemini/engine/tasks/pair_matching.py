@@ -1,0 +1,183 @@
+"""From two scans to the map between them: grid, placement, normalisation, matching."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_gemini.correspondence.pair import match_pair
+from napari_gemini.engine.memory import check_memory, estimate_pair_bytes
+from napari_gemini.engine.tasks.pair_inputs import PairInputs
+from napari_gemini.engine.tasks.serving import Serving
+from napari_gemini.progress import Reporter, stop_if_cancelled
+from napari_gemini.volumes.fields import DisplacementField, total_field
+from napari_gemini.volumes.grid import (
+    Placement,
+    StudyGrid,
+    choose_grid,
+    image_to_grid,
+    labels_to_grid,
+    place_by_center_of_mass,
+)
+from napari_gemini.volumes.intensity import choose_intensity_mode, normalise
+from napari_gemini.volumes.volume import Volume
+
+if TYPE_CHECKING:
+    from napari_gemini.correspondence.pair import PairResult
+
+#: Refinement steps where no model serves and the user says nothing.
+STEPS_WITHOUT_MODEL = 100
+#: Finest grid without --spacing: a full-size brain pair then fits into 12 GB.
+MAX_VOXELS = {2: 4_000_000, 3: 6_000_000}
+
+
+@dataclass(frozen=True)
+class PairMatch:
+    """The map between two scans and what the study grid knows about it.
+
+    Attributes
+    ----------
+    grid
+        Where it was computed.
+    fixed_placement
+        How the fixed scan lies on it.
+    field, back
+        Total maps from fixed to moving and from moving to fixed.
+    gss, gvs
+        Similarity on the grid; gss is None where no model gives features.
+    refine
+        Refinement steps done.
+    intensity_modes
+        How the moving and the fixed scan were normalised.
+    """
+
+    grid: StudyGrid
+    fixed_placement: Placement
+    field: DisplacementField
+    back: DisplacementField
+    gss: NDArray[np.float32] | None
+    gvs: NDArray[np.float32]
+    refine: int
+    intensity_modes: tuple[str, str]
+
+
+def pair_grid(inputs: PairInputs, serving: Serving, spacing: float | None) -> StudyGrid:
+    """Choose the grid of a pair: the user's spacing, the model's, or the pair's own."""
+    scans = [inputs.moving, inputs.fixed]
+    if spacing is not None:
+        return choose_grid(scans, spacing)
+    if serving.card is not None:
+        return choose_grid(scans, float(np.mean(serving.card.spacing_mm)))
+    return choose_grid(scans, max_voxels=MAX_VOXELS[inputs.fixed.ndim])
+
+
+def refine_steps(asked: int | None, serving: Serving) -> int:
+    """Return how many refinement steps are done."""
+    if asked is not None:
+        return asked
+    return STEPS_WITHOUT_MODEL if serving.network is None else 0
+
+
+def intensity_mode(volume: Volume, serving: Serving) -> str:
+    """Return how a scan is normalised: as the model was trained, else as suits the scan."""
+    return choose_intensity_mode(volume) if serving.card is None else serving.card.intensity_mode
+
+
+def match(
+    inputs: PairInputs,
+    serving: Serving,
+    refine: int | None,
+    spacing: float | None,
+    device: torch.device,
+    reporter: Reporter,
+    advice: str,
+) -> PairMatch:
+    """Find the map between two scans.
+
+    Parameters
+    ----------
+    inputs
+        The scans.
+    serving
+        The model, or none.
+    refine
+        Refinement steps, None for what suits the model.
+    spacing
+        Of the grid in mm, None for what suits the pair.
+    device
+        Where to compute.
+    reporter
+        Hears about it and may stop it.
+    advice
+        What to lower when memory is too small.
+
+    Raises
+    ------
+    DeviceError
+        If the memory cannot suffice.
+    Cancelled
+        If the reporter asked to stop.
+    """
+    steps = refine_steps(refine, serving)
+    grid = pair_grid(inputs, serving, spacing)
+    config = serving.card.network if serving.card is not None else None
+    check_memory(estimate_pair_bytes(config, grid.shape, steps), device, advice)
+    _say_grid(grid, inputs, reporter)
+    modes = intensity_mode(inputs.moving, serving), intensity_mode(inputs.fixed, serving)
+    moving_placement = place_by_center_of_mass(inputs.moving, grid)
+    fixed_placement = place_by_center_of_mass(inputs.fixed, grid)
+    result = match_pair(
+        serving.network,
+        _tensor(inputs.moving, grid, moving_placement, modes[0], device),
+        _tensor(inputs.fixed, grid, fixed_placement, modes[1], device),
+        refine=steps,
+        ignore_mask=_ignore_tensor(inputs, grid, fixed_placement, device),
+        reporter=reporter,
+    )
+    stop_if_cancelled(reporter)
+    there, back = result.u_fixed_to_moving, result.u_moving_to_fixed
+    places = fixed_placement, moving_placement
+    return PairMatch(
+        grid=grid,
+        fixed_placement=fixed_placement,
+        field=total_field(_array(there), grid, *places, inputs.fixed, inputs.moving),
+        back=total_field(_array(back), grid, *places[::-1], inputs.moving, inputs.fixed),
+        gss=None if serving.network is None else _array(result.gss)[0],
+        gvs=_array(result.gvs)[0],
+        refine=steps,
+        intensity_modes=modes,
+    )
+
+
+def _say_grid(grid: StudyGrid, inputs: PairInputs, reporter: Reporter) -> None:
+    unit = "mm" if inputs.spacing_known else "pixels"
+    shape = " x ".join(map(str, grid.shape))
+    spacing = " x ".join(f"{s:g}" for s in dict.fromkeys(grid.spacings))
+    reporter.log(f"Computing on {shape} voxels of {spacing} {unit}.")
+
+
+def _tensor(
+    volume: Volume, grid: StudyGrid, placement: Placement, mode: str, device: torch.device
+) -> torch.Tensor:
+    """Return a scan on the grid in [0, 1], (1, 1, *S)."""
+    data = image_to_grid(volume, grid, placement, normalise(volume.data, mode))
+    return torch.from_numpy(data)[None, None].to(device)
+
+
+def _ignore_tensor(
+    inputs: PairInputs, grid: StudyGrid, placement: Placement, device: torch.device
+) -> torch.Tensor | None:
+    if inputs.ignore is None:
+        return None
+    mask = labels_to_grid(inputs.fixed, grid, placement, inputs.ignore.astype(np.uint8))
+    return torch.from_numpy(mask.astype(np.float32))[None, None].to(device)
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    """Return the only element of a batch as an array (C, *S)."""
+    array: NDArray[Any] = tensor.detach()[0].float().cpu().numpy()
+    return array
