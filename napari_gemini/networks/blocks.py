@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 CHANNELS_PER_GROUP = 8
 LEAK = 0.2
+SMALLEST_BF16_AXIS = 4
 
 
 def conv(dimension: int, inputs: int, outputs: int, kernel: int = 3) -> nn.Module:
@@ -20,6 +23,16 @@ def conv(dimension: int, inputs: int, outputs: int, kernel: int = 3) -> nn.Modul
 def max_pool(dimension: int) -> nn.Module:
     """Return a pooling layer that halves every axis."""
     return nn.MaxPool2d(2) if dimension == 2 else nn.MaxPool3d(2)
+
+
+def too_small_for_bf16(x: Tensor) -> bool:
+    """Whether reduced precision must not be used on a tensor's grid.
+
+    oneDNN's bfloat16 gradient of 3D convolution weights reads memory it never wrote where an axis
+    has two voxels (seen with torch 2.13 on a CPU with avx512_bf16): wrong at random, at times not
+    finite. The coarsest stage of a small grid has such axes, and costs next to nothing in float32.
+    """
+    return x.device.type == "cpu" and x.ndim == 5 and min(x.shape[2:]) < SMALLEST_BF16_AXIS
 
 
 class ConvNormAct(nn.Sequential):
@@ -40,6 +53,13 @@ class ConvNormAct(nn.Sequential):
             nn.LeakyReLU(LEAK, inplace=True),
         )
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, inputs, *S) to (B, outputs, *S)."""
+        if torch.is_autocast_enabled(x.device.type) and too_small_for_bf16(x):
+            with torch.autocast(x.device.type, enabled=False):
+                return super().forward(x.float())
+        return super().forward(x)
+
 
 def upsample(x: Tensor, size: Sequence[int]) -> Tensor:
     """Interpolate features to `size`: bilinear in 2D, corner-aligned trilinear in 3D.
@@ -52,8 +72,19 @@ def upsample(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size=tuple(size), mode="trilinear", align_corners=True)
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> tuple[Tensor, tuple[slice, ...]]:
+def pad_to_multiple(
+    x: Tensor, multiple: int, minimum: int = 1
+) -> tuple[Tensor, tuple[slice, ...]]:
     """Zero-pad the spatial axes to a multiple, half before (rounded down) and the rest after.
+
+    Parameters
+    ----------
+    x
+        (B, C, *S).
+    multiple
+        What every padded axis is a multiple of.
+    minimum
+        The least number of blocks of `multiple` voxels in all; the first axis grows to reach it.
 
     Returns
     -------
@@ -64,6 +95,9 @@ def pad_to_multiple(x: Tensor, multiple: int) -> tuple[Tensor, tuple[slice, ...]
     """
     shape = x.shape[2:]
     missing = [-size % multiple for size in shape]
+    blocks = math.prod((size + m) // multiple for size, m in zip(shape, missing, strict=True))
+    if blocks < minimum:
+        missing[0] += multiple * (minimum - 1)
     crop = tuple(slice(m // 2, m // 2 + size) for m, size in zip(missing, shape, strict=True))
     if not any(missing):
         return x, crop
@@ -86,15 +120,3 @@ def count_parameters(module: nn.Module) -> int:
 def crop_to(x: Tensor, crop: Sequence[slice]) -> Tensor:
     """Cut the spatial slices `crop` out of a (B, C, *S) tensor."""
     return x[(slice(None), slice(None), *crop)]
-
-
-__all__ = [
-    "ConvNormAct",
-    "conv",
-    "count_parameters",
-    "crop_to",
-    "initialise_kaiming",
-    "max_pool",
-    "pad_to_multiple",
-    "upsample",
-]

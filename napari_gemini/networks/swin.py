@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from napari_gemini.networks.blocks import crop_to, pad_to_multiple
 
 MULTIPLE = 32
+#: Its coarsest stage normalises over space, which takes at least two voxels.
+FEWEST_BLOCKS = 2
 FEATURE_STEP = 12
 
 
@@ -40,5 +42,5 @@ class SwinBackbone(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Map images (B, C, *S) to features (B, base_width, *S); any size is padded and cropped."""
-        x, crop = pad_to_multiple(image, MULTIPLE)
+        x, crop = pad_to_multiple(image, MULTIPLE, FEWEST_BLOCKS)
         return crop_to(self.net(x), crop)
