@@ -69,8 +69,8 @@ def apply_field(
 ) -> NDArray[Any]:
     """Bring a moving scan or its labels onto the voxels of the fixed scan.
 
-    The work is done by ITK, with the positions that ITK computes from the two files, so applying the
-    field on disk to the files on disk with SimpleITK (or ANTs, or Slicer) gives the same voxels.
+    The work is done by ITK, with the positions that ITK computes from the two files. So the field
+    on disk, applied to the files on disk by SimpleITK (or ANTs, or Slicer), gives the same voxels.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ def apply_field(
     -------
     ndarray
         (i, j[, k]) of the fixed scan's shape: labels in the type of `moving`, images as float32
-        (float64 where `moving` has 64-bit floats or integers above 16 bits). The edge of the moving scan
-        is kept to half a voxel; beyond, 0.
+        (float64 where `moving` has 64-bit floats or integers above 16 bits). The edge of the moving
+        scan is kept to half a voxel; beyond, 0.
     """
     import SimpleITK as sitk
 

@@ -1,7 +1,7 @@
 """Files that appear whole or not at all.
 
 A file is written beside its final name, flushed to disk and renamed over it, and the folder is
-flushed too, so that a crash, a full disk or Ctrl-C at any moment leaves the old file or the new one.
+flushed too, so that a crash, a full disk or Ctrl-C at any moment leaves the old file or the new.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def write_bytes_atomic(path: str | Path, content: bytes) -> None:
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:
-    """Write UTF-8 text with \\n line ends, whole or not at all; raises as :func:`atomic_path`."""
+    """Write UTF-8 text as it is, whole or not at all; raises as :func:`atomic_path`."""
     write_bytes_atomic(path, text.encode("utf-8"))
 
 
@@ -100,7 +100,8 @@ def write_json_atomic(path: str | Path, content: Any) -> None:
     ValueError
         If the content holds NaN or infinity, which JSON cannot express.
     """
-    write_text_atomic(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text_atomic(path, text + "\n")
 
 
 def flush_file(path: Path) -> None:

@@ -139,7 +139,8 @@ def check_image(volume: Volume, name: str | None = None) -> None:
     check_finite(volume.data, name)
     if volume.data.min() == volume.data.max():
         raise InputError(
-            f"{name} is constant (every voxel is {volume.data.flat[0]}); give an image with content."
+            f"{name} is constant (every voxel is {volume.data.flat[0]}); give an image that shows "
+            "something."
         )
 
 

@@ -46,8 +46,8 @@ def read_dicom_folder(folder: Path) -> Volume:
         raise InputError(f"{folder} is a folder without a DICOM series; give an image file.")
     if len(series) > 1:
         raise InputError(
-            f"{folder} holds {len(series)} DICOM series; put each into a folder of its own and give "
-            "one of them."
+            f"{folder} holds {len(series)} DICOM series; put each into a folder of its own and "
+            "give one of them."
         )
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
     reader = sitk.ImageSeriesReader()
@@ -79,11 +79,13 @@ def _check_slices(folder: Path, reader: sitk.ImageSeriesReader, count: int) -> N
             "parallel slices."
         )
     normal = np.cross(turns[0, :3], turns[0, 3:])
-    steps = np.diff(positions @ normal)
-    if np.abs(steps).min() < 1e-3:
+    heights = positions @ normal
+    # GDCM gives up ordering where slices coincide, so they need not be neighbours.
+    if np.diff(np.sort(heights)).min() < 1e-3:
         raise InputError(
             f"{folder} holds several slices at one position (a 4D series); give one 3D series."
         )
+    steps = np.diff(heights)
     typical = float(np.median(steps))
     if np.abs(steps - typical).max() > max(0.01, _UNEVEN * abs(typical)):
         raise InputError(

@@ -1,7 +1,8 @@
 """Displacement fields in millimetres that take a fixed scan to a moving scan, nothing missing.
 
-Such a field contains the way from the fixed scan to the study grid, the displacement found there and
-the way from the study grid to the moving scan, so any ITK program applies it to the original files.
+Such a field contains the way from the fixed scan to the study grid, the displacement found there
+and the way from the study grid to the moving scan, so any ITK program applies it to the original
+files.
 """
 
 from __future__ import annotations
@@ -128,8 +129,8 @@ def total_field(
     Parameters
     ----------
     u
-        (d, i, j[, k]) on the grid: voxels from a fixed grid voxel to its moving position. Beyond the
-        grid it keeps the value of the edge.
+        (d, i, j[, k]) on the grid: voxels from a fixed grid voxel to its moving position. Beyond
+        the grid it keeps the value of the edge.
     grid
         The study grid.
     fixed_placement, moving_placement
@@ -163,4 +164,3 @@ def total_field(
         vectors[:, slab] = moved
     vectors[:2] *= -1.0  # RAS to LPS
     return DisplacementField(vectors, lattice)
-

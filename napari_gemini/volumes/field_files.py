@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from napari_gemini.volumes.atomic import atomic_path
 from napari_gemini.volumes.checks import check_file, damaged
 from napari_gemini.volumes.displacement import DisplacementField, field_bytes
 from napari_gemini.volumes.itk_image import array_to_itk, geometry_of_affine, geometry_of_image
-from napari_gemini.volumes.itk_writing import raise_itk_failure
+from napari_gemini.volumes.itk_writing import NOT_READ_BACK, raise_itk_failure
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -50,12 +49,11 @@ def write_field(path: str | Path, field: DisplacementField) -> None:
                 sitk.WriteTransform(field_to_itk(field), str(temporary))
             else:
                 sitk.WriteImage(_vector_image(field), str(temporary), useCompression=False)
-            written = _read(temporary)
+            # ITK does not notice every write that fails.
+            if not np.array_equal(_read(temporary).vectors, field.vectors):
+                raise RuntimeError(NOT_READ_BACK)
         except RuntimeError as error:
             raise_itk_failure(error, temporary, field_bytes(field.shape))
-        # ITK does not notice every write that fails.
-        if not np.array_equal(written.vectors, field.vectors):
-            raise OSError(errno.EIO, "what was written is not what was read back")
 
 
 def read_field(path: str | Path) -> DisplacementField:

@@ -183,9 +183,7 @@ def reorient_affine(
     return np.asarray(affine, dtype=np.float64) @ new_to_old
 
 
-def reorient_array(
-    data: NDArray, permutation: Sequence[int], flips: Sequence[bool]
-) -> NDArray:
+def reorient_array(data: NDArray, permutation: Sequence[int], flips: Sequence[bool]) -> NDArray:
     """Permute the axes of an array and then flip some (a view, nothing is copied)."""
     moved = np.transpose(data, permutation)
     return moved[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]

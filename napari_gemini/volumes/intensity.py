@@ -74,7 +74,7 @@ def normalise(data: NDArray[Any], mode: str = "auto") -> NDArray[np.float32]:
         return np.zeros(data.shape, dtype=np.float32)
     # In float64 where float32 could not tell the values apart.
     wide = data.dtype.itemsize > 4 or (data.dtype.kind in "iu" and data.dtype.itemsize > 2)
-    scaled = data.astype(np.float64 if wide else np.float32)
+    scaled: NDArray[np.floating] = data.astype(np.float64 if wide else np.float32)
     scaled -= low
     scaled /= high - low
     return cast(NDArray[np.float32], np.clip(scaled, 0.0, 1.0).astype(np.float32, copy=False))
@@ -95,7 +95,7 @@ def _ct_or_percentile(data: NDArray[Any]) -> IntensityMode:
     # Scanners pad with values below -1024; what counts is that air and tissue are both there.
     values = _subset(data)
     low, high = (float(value) for value in np.percentile(values, (5, 99.5)))
-    return "ct" if -4096 <= data.min() and low < -500 and 0 < high < 4096 else "percentile"
+    return "ct" if data.min() >= -4096 and low < -500 and 0 < high < 4096 else "percentile"
 
 
 def _subset(data: NDArray[Any]) -> NDArray[Any]:

@@ -114,7 +114,8 @@ def explain(path: Path, error: RuntimeError) -> InputError:
         )
     if "Zero-valued spacing" in text or "Negative spacing" in text:
         return InputError(
-            f"{path} has a spacing of zero or less along an axis; correct the spacing in its header."
+            f"{path} has a spacing of zero or less along an axis; correct the spacing in its "
+            "header."
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     reason = lines[-1].rstrip(".") if lines else "it cannot be decoded"
@@ -174,4 +175,3 @@ def _spacing_known(path: Path, image: sitk.Image) -> bool:
         tags = ("0028|0030", "0018|1164", "5200|9229", "5200|9230")
         return any(image.HasMetaDataKey(tag) for tag in tags) or image.GetDimension() == 3
     return True
-

@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_gemini.errors import InputError
 from napari_gemini.volumes.itk_image import (
     ItkGeometry,
     array_to_itk,
@@ -19,9 +18,11 @@ from napari_gemini.volumes.itk_image import (
 )
 from napari_gemini.volumes.volume import Volume
 
+NOT_READ_BACK = "what was written is not what was read back"
+
 
 def write_image(path: Path, data: NDArray[Any], like: Volume) -> None:
-    """Write NRRD, MHA or TIFF, compressed where the format can, and read it back to be sure.
+    """Write NRRD or MHA, compressed, and read it back to be sure.
 
     Parameters
     ----------
@@ -34,25 +35,21 @@ def write_image(path: Path, data: NDArray[Any], like: Volume) -> None:
 
     Raises
     ------
-    InputError
-        If the format cannot hold the image.
     OSError
         If the disk is full or what was written cannot be read back.
     """
     import SimpleITK as sitk
 
-    tiff = path.suffix.lower() in (".tif", ".tiff")
-    if tiff and data.ndim != 2:
-        raise InputError(f"{path.name} cannot hold a 3D image; write .nii.gz instead.")
     geometry, data = _with_single_slice(itk_geometry(like), data, like)
     image = array_to_itk(data, geometry)
     try:
-        sitk.WriteImage(image, str(path), useCompression=not tiff)
+        sitk.WriteImage(image, str(path), useCompression=True)
+        # ITK does not notice every write that fails.
         written = itk_to_array(sitk.ReadImage(str(path)))
+        if not np.array_equal(written, data, equal_nan=data.dtype.kind == "f"):
+            raise RuntimeError(NOT_READ_BACK)
     except RuntimeError as error:
         raise_itk_failure(error, path, data.nbytes)
-    if not np.array_equal(written, data, equal_nan=data.dtype.kind == "f"):
-        raise OSError(errno.EIO, "what was written is not what was read back")
 
 
 def raise_itk_failure(error: RuntimeError, path: Path, size: int) -> NoReturn:

@@ -181,9 +181,7 @@ def _checked_dtype(path: Path, header: NiftiHeader) -> np.dtype[Any]:
     return dtype
 
 
-def _choose_frame(
-    path: Path, shape: tuple[int, ...], volume_index: int | None
-) -> tuple[int, int]:
+def _choose_frame(path: Path, shape: tuple[int, ...], volume_index: int | None) -> tuple[int, int]:
     frames = shape[3] if len(shape) == 4 else 1
     if frames > 1 and volume_index is None:
         raise InputError(
@@ -232,7 +230,7 @@ def _scaled(path: Path, data: NDArray[Any], header: NiftiHeader) -> NDArray[Any]
     if slope is None or (slope == 1 and intercept == 0):
         return data
     scaled = apply_read_scaling(data, slope, intercept)
-    return cast(NDArray[Any], scaled.astype(np.float64 if data.dtype.itemsize > 4 else np.float32))
+    return scaled.astype(np.float64 if data.dtype.itemsize > 4 else np.float32)
 
 
 def _placed(path: Path, data: NDArray[Any], header: NiftiHeader) -> Volume:
@@ -310,7 +308,8 @@ def _agreed_affine(
 def _checked_affine(path: Path, affine: Any, ndim: int) -> FloatArray:
     affine = np.array(affine, dtype=np.float64)
     # The axis across a single slice may well have no length: only the plane is used.
-    check_affine(affine if ndim == 3 else np.where(np.isfinite(affine), np.eye(4), affine), 3, str(path))
+    used = affine if ndim == 3 else np.where(np.isfinite(affine), np.eye(4), affine)
+    check_affine(used, 3, str(path))
     return affine
 
 
@@ -357,5 +356,3 @@ def _only_rounded(header: NiftiHeader, sform: FloatArray, shape: tuple[int, ...]
 
 def _list(values: NDArray[Any]) -> str:
     return " x ".join(f"{value:.6g}" for value in values)
-
-

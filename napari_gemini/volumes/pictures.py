@@ -1,8 +1,10 @@
-"""Read and write PNG images, which have voxels and no place in the world."""
+"""Read PNG and write PNG and TIFF: 2D images that know little or nothing about their place."""
 
 from __future__ import annotations
 
+import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ def read_png(path: Path, palette_is_labels: bool = False) -> Volume:
                     raise InputError(
                         f"{path} is a colour (RGB) image; convert it to grey values."
                         if mode in _COLOUR
-                        else f"{path} has pixels of the type {mode}; convert it to 8 or 16 bit grey."
+                        else f"{path} has {mode} pixels; convert it to 8 or 16 bit grey."
                     )
                 if getattr(picture, "n_frames", 1) > 1:
                     raise InputError(f"{path} is an animation; give one image per file.")
@@ -68,7 +70,8 @@ def read_png(path: Path, palette_is_labels: bool = False) -> Volume:
         rows = rows.astype(np.uint8)
     elif rows.dtype.itemsize > 2:
         rows = rows.astype(np.uint16)
-    return Volume(rows.astype(rows.dtype.newbyteorder("="), copy=False).T, PIXEL_AFFINE, False, path)
+    native = rows.astype(rows.dtype.newbyteorder("="), copy=False)
+    return Volume(native.T, PIXEL_AFFINE, False, path)
 
 
 def write_png(path: Path, data: NDArray[Any]) -> None:
@@ -86,3 +89,37 @@ def write_png(path: Path, data: NDArray[Any]) -> None:
             f"{path} can hold only whole numbers from 0 to 65535; write .nii.gz or .tif instead."
         )
     Image.fromarray(np.ascontiguousarray(data.T)).save(path, format="PNG")
+
+
+def write_tiff(path: Path, data: NDArray[Any], spacing: Sequence[float] | None) -> None:
+    """Write a (column, row) array as a grey TIFF.
+
+    Parameters
+    ----------
+    path
+        Where to. (ITK's own writer keeps the file open when the disk is full, so it is not used.)
+    data
+        Float, or integers that fit into 32 bits with sign.
+    spacing
+        mm along column and row axis, written as the resolution; None writes none.
+
+    Raises
+    ------
+    InputError
+        If it is not 2D, or its numbers are too large.
+    """
+    if data.ndim != 2:
+        raise InputError(f"{path} cannot hold a 3D image; write .nii.gz instead.")
+    if data.dtype.kind == "f":
+        data = data.astype(np.float32)
+    elif data.dtype not in (np.uint8, np.uint16):
+        if data.size and data.max() > np.iinfo(np.int32).max:
+            raise InputError(f"{path} cannot hold numbers above 2147483647; write .nii.gz instead.")
+        data = data.astype(np.int32)
+    options: dict[str, Any] = {}
+    if spacing is not None:
+        options = {"resolution_unit": "cm"}
+        options |= {"x_resolution": 10 / spacing[0], "y_resolution": 10 / spacing[1]}
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(data.T)).save(buffer, format="TIFF", **options)
+    path.write_bytes(buffer.getbuffer())

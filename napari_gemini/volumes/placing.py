@@ -56,7 +56,8 @@ def center_of_mass(volume: Volume) -> FloatArray:
     axes = range(volume.ndim)
     center = []
     for axis in axes:
-        profile = weights.sum(axis=tuple(other for other in axes if other != axis), dtype=np.float64)
+        others = tuple(other for other in axes if other != axis)
+        profile = weights.sum(axis=others, dtype=np.float64)
         center.append(float(profile @ np.arange(len(profile))) / total)
     return np.array(center)
 

@@ -107,7 +107,7 @@ class Placement:
     @property
     def inverse(self) -> FloatArray:
         """(4, 4) scan world to study world."""
-        return np.linalg.inv(self.matrix)
+        return np.asarray(np.linalg.inv(self.matrix), dtype=np.float64)
 
 
 def grid_to_voxel(volume: Volume, grid: StudyGrid, placement: Placement) -> FloatArray:
@@ -169,7 +169,8 @@ def choose_grid(
     if max_voxels is not None:
         if max_voxels < multiple**ndim:
             raise InputError(
-                f"A study grid needs at least {multiple**ndim} voxels, not {max_voxels}; allow more."
+                f"A study grid needs at least {multiple**ndim} voxels, not {max_voxels}; allow "
+                "more."
             )
         while np.prod(shape, dtype=float) > max_voxels:
             spacing = float(f"{spacing * 1.02:.6g}")
@@ -193,7 +194,8 @@ def check_fits(volume: Volume, grid: StudyGrid) -> None:
     """
     if volume.ndim != grid.ndim:
         raise InputError(
-            f"{volume.name} is {volume.ndim}D and the study is {grid.ndim}D; give a {grid.ndim}D scan."
+            f"{volume.name} is {volume.ndim}D and the study is {grid.ndim}D; give a {grid.ndim}D "
+            "scan."
         )
     extent = bounding_extent(volume.affine, volume.shape)
     size = np.array(grid.shape) * np.array(grid.spacings)

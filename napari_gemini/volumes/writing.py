@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_gemini.errors import InputError
 from napari_gemini.volumes.atomic import atomic_path
 from napari_gemini.volumes.geometry import orthonormal_error
-from napari_gemini.volumes.pictures import PIXEL_AFFINE, write_png
+from napari_gemini.volumes.pictures import PIXEL_AFFINE, write_png, write_tiff
 from napari_gemini.volumes.reading import NIFTI_SUFFIXES, smallest_label_type, suffix_of
 from napari_gemini.volumes.volume import Volume
 
@@ -52,7 +52,9 @@ def write_volume(path: str | Path, data: NDArray[Any], like: Volume) -> None:
         elif suffix == ".png":
             _check_png_place(path, like)
             write_png(temporary, data)
-        elif suffix in (".nrrd", ".mha", ".tif", ".tiff"):
+        elif suffix in (".tif", ".tiff"):
+            write_tiff(temporary, data, like.spacing if like.spacing_known else None)
+        elif suffix in (".nrrd", ".mha"):
             from napari_gemini.volumes.itk_writing import write_image
 
             write_image(temporary, data, like)
@@ -169,4 +171,3 @@ def _check_png_place(path: Path, like: Volume) -> None:
             f"{path}: a PNG cannot keep the spacing and position of {like.name}; write .nii.gz "
             "instead."
         )
-
