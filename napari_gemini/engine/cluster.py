@@ -74,7 +74,7 @@ def run_on_cluster(
                 if reporter.cancelled():
                     _stop_all(client, list(pending), stop)
                     raise Cancelled
-                for future in _finished(list(pending), _LOOK_INTERVAL):
+                for future in _finished(client, list(pending), _LOOK_INTERVAL):
                     yield _outcome_of(future, pending.pop(future))
         finally:
             client.cancel(list(pending))
@@ -97,11 +97,12 @@ def _connect(scheduler: str) -> Any:
         ) from error
 
 
-def _finished(futures: list[Any], timeout: float) -> list[Any]:
+def _finished(client: Any, futures: list[Any], timeout: float) -> list[Any]:
     from distributed import wait
 
     try:
-        return list(wait(futures, timeout=timeout, return_when="FIRST_COMPLETED").done)
+        with client.as_current():
+            return list(wait(futures, timeout=timeout, return_when="FIRST_COMPLETED").done)
     except TimeoutError:
         return []
 
@@ -124,6 +125,7 @@ def _stop_all(client: Any, futures: list[Any], stop: Path) -> None:
 
     stop.touch()
     try:
-        wait(futures, timeout=_STOP_TIMEOUT)
+        with client.as_current():
+            wait(futures, timeout=_STOP_TIMEOUT)
     except TimeoutError:
         client.cancel(futures, force=True)

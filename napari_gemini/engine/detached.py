@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import BinaryIO
 
@@ -10,10 +11,21 @@ from napari_gemini.engine.dispatch import run_job
 from napari_gemini.engine.events import StartedEvent, format_event
 from napari_gemini.engine.failures import error_event, explain
 from napari_gemini.engine.interrupts import CANCEL_EXIT_CODE, polite_interrupts
-from napari_gemini.engine.jobs import TrainJob
+from napari_gemini.engine.jobs import TrainJob, parse_job
 from napari_gemini.engine.reporting import CancelReporter
 from napari_gemini.engine.run_session import run_session
+from napari_gemini.errors import EngineError
 from napari_gemini.progress import Cancelled, SilentReporter
+
+
+def _read_job(text: bytes) -> TrainJob:
+    try:
+        job = parse_job(json.loads(text))
+    except ValueError as error:
+        raise EngineError("The training got no whole job; start it again.") from error
+    if not isinstance(job, TrainJob):
+        raise EngineError(f"Only a training runs detached, not {job.kind}.")
+    return job
 
 
 def run_detached(requests: BinaryIO, answers: int) -> int:
@@ -37,7 +49,7 @@ def run_detached(requests: BinaryIO, answers: int) -> int:
         answered = True
 
     try:
-        job = TrainJob.model_validate_json(requests.read())
+        job = _read_job(requests.read())
         requests.close()
         with polite_interrupts() as cancel:
             reporter = CancelReporter(SilentReporter(), cancel)

@@ -319,7 +319,7 @@ def out_of_memory_error(
         What was raised; a request's size in it is repeated.
     """
     where = f" of {device}" if device is not None else ""
-    size = re.search(r"allocate\s+([\d.]+\s*[KMGT]i?B|\d+\s+bytes)", str(error), re.IGNORECASE)
+    size = re.search(r"allocate\s+([\d.]+\s*[KMGTPE]i?B|\d+\s+bytes)", str(error), re.IGNORECASE)
     asked = f" when {_readable(size.group(1))} more were asked for" if size else ""
     return DeviceError(f"The memory{where} is full{asked}; to make it fit, {advice}.")
 
@@ -331,11 +331,11 @@ def _readable(amount: str) -> str:
 
 def format_bytes(size: float) -> str:
     """Return a size with a fitting unit: ``1.5 GB``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
         if abs(size) < 1000:
             return f"{size:.3g} {unit}"
         size /= 1000
-    return f"{size:.3g} TB"
+    return f"{size:.3g} PB"
 
 
 @contextlib.contextmanager

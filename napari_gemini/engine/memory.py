@@ -18,19 +18,23 @@ if TYPE_CHECKING:
     import torch
 
 FLOAT = 4
-#: Kept for each channel and voxel of a stage: two convolution blocks down (convolution,
-#: normalisation, activation each), two up, one interpolation and one concatenation.
-_STAGE_FLOATS = 17.0
-#: The same for the deformer at its finest resolution, features in and out included.
-_DEFORMER_FLOATS = 14.0
-#: Warped features, cosine and local correlation of one direction, for each feature channel.
-_LOSS_FLOATS = 8.0
+#: Kept for each channel and voxel of a stage: outputs and normalised outputs of two convolution
+#: blocks down and two up, an interpolation and a concatenation.
+_STAGE_FLOATS = 11.0
+#: The same for the deformer at its finest resolution.
+_DEFORMER_FLOATS = 12.0
+#: Warped features and their cosine in one direction, for each feature channel.
+_LOSS_FLOATS = 2.5
 #: Images, fields, masks and box sums of one direction, whatever the width.
-_FIXED_FLOATS = 60.0
-#: Weights, gradients, two moments of the optimiser.
-_COPIES = 4
+_FIXED_FLOATS = 40.0
+#: Both feature maps, joined and convolved, for each feature channel; nothing is kept for gradients.
+_PAIR_FLOATS = 20.0
+#: Weights, gradients, two moments of the optimiser and one more copy while it steps.
+_COPIES = 5
 #: Gradients in flight, workspaces of convolutions and fragmentation.
-_MARGIN = 1.3
+_MARGIN = 1.4
+#: What bf16 saves is not half: normalisation and losses stay in fp32.
+_BF16 = 0.75
 
 
 def _unet_parameters(settings: NetworkSettings) -> float:
@@ -66,6 +70,8 @@ def estimate_training_bytes(settings: TrainSettings, shape: Sequence[int]) -> in
     classes = 6.0 * network.classes
     labelled = settings.labelled_per_step * (_features_floats(network) + classes + _FIXED_FLOATS)
     floats = max(pair if settings.objective != "supervised" else 0.0, labelled)
+    if settings.precision == "bf16":
+        floats *= _BF16
     weights = _COPIES * _unet_parameters(network)
     return int(FLOAT * (_MARGIN * floats * math.prod(shape) + weights))
 
@@ -86,10 +92,10 @@ def estimate_pair_bytes(
     """
     voxels = math.prod(shape)
     width = network.base_width if network is not None else 0
-    # Without gradients only the finest stage and the features of both scans are there at once.
-    floats = _FIXED_FLOATS + 10.0 * width
+    # Without gradients the peak is the deformer's finest stage for both directions at once.
+    floats = _FIXED_FLOATS + _PAIR_FLOATS * width
     if refine:
-        floats += 2 * _FIXED_FLOATS + 2 * _LOSS_FLOATS * width
+        floats += 2 * _FIXED_FLOATS + 2 * 2 * _LOSS_FLOATS * width
     weights = _unet_parameters(network) if network is not None else 0.0
     return int(FLOAT * (_MARGIN * floats * voxels + weights))
 

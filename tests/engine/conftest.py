@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from napari_gemini.engine.client import EngineClient
-from napari_gemini.engine.launch import stop_run
-from napari_gemini.engine.run_folder import RunFolder
 
 import tests.engine.fake_tasks as fakes
 from napari_gemini.engine import dispatch
+from napari_gemini.engine.client import EngineClient
+from napari_gemini.engine.launch import stop_run
+from napari_gemini.engine.run_folder import RunFolder
 from tests.engine.helpers import IMPORT_FAKES
 
 

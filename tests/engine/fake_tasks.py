@@ -1,4 +1,4 @@
-"""Jobs that behave and misbehave, for real engine processes (``--import tests.engine.fake_tasks``)."""
+"""Jobs that behave and misbehave, for engine processes (``--import tests.engine.fake_tasks``)."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class RawChild:
     """A child process spoken to with plain JSON, as another program would."""
 
     def __init__(self, *arguments: str, **extra: str) -> None:
-        self.log = tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         self.process = subprocess.Popen(
             [sys.executable, "-m", "napari_gemini.engine", *IMPORT_FAKES, *arguments],
             stdin=subprocess.PIPE,

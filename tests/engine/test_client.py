@@ -125,7 +125,7 @@ def test_crashes_leave_a_report(client: EngineClient, how: str, words: str, note
 
 
 def test_errors_are_sentences_and_the_engine_goes_on(client: EngineClient) -> None:
-    with pytest.raises(InputError, match="The scan is bad; give another."):
+    with pytest.raises(InputError, match=r"The scan is bad; give another\."):
         client.run(CrashJob(how="user"), 20)
     pid = client.pid
     with pytest.raises(EngineError, match=r"unexpectedly \(RuntimeError: something broke\)") as e:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -52,7 +53,7 @@ def foreground(job: str, **extra: str) -> subprocess.Popen[str]:
 
 
 def test_one_ctrl_c_leaves_a_usable_checkpoint(study: Path) -> None:
-    job = '{"kind": "train", "run": "r", "study": "%s"}' % study
+    job = json.dumps({"kind": "train", "run": "r", "study": str(study)})
     process = foreground(job, FAKE_TRAINING="1")
     folder = RunFolder(study / "runs" / "r")
     wait_until(lambda: any(event.event == "progress" for event in folder.tail().read()))
