@@ -173,6 +173,8 @@ class FolderLock:
             If the owner lives.
         """
         found = read_lock(self.path)
+        if heartbeat_age(self.path) is None:
+            return
         if is_held(self.path):
             raise LockedError(_in_use(self.path, found))
         # Moved aside and looked at again: on systems without folder locks somebody else may have

@@ -95,7 +95,7 @@ def _pid_namespace() -> str | None:
 
 def _text(path: str) -> str | None:
     try:
-        return Path(path).read_text(encoding="ascii", errors="replace").strip()
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
 
