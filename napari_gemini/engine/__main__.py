@@ -8,6 +8,8 @@ import sys
 
 from napari_gemini.engine.streams import take_streams
 
+_GRACE_HELP = "how long a running job has to stop after standard input was closed"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one engine process and return its exit code."""
@@ -15,6 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     requests, answers = take_streams()
     parser = argparse.ArgumentParser(prog="python -m napari_gemini.engine", description=__doc__)
     parser.add_argument("--exchange", metavar="DIR", help="folder for arrays, made by the client")
+    parser.add_argument("--grace", type=float, default=5.0, metavar="SECONDS", help=_GRACE_HELP)
     parser.add_argument("--detached", action="store_true", help="run the training on stdin")
     parser.add_argument(
         "--import",
@@ -37,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         from napari_gemini.engine.arrays import use_exchange
 
         use_exchange(options.exchange)
-    return serve(requests, answers)
+    return serve(requests, answers, options.grace)
 
 
 if __name__ == "__main__":

@@ -211,9 +211,9 @@ def _daemon_timer(seconds: float, function: Callable[[], None]) -> threading.Tim
     return timer
 
 
-def serve(requests: BinaryIO, answers: int) -> int:
+def serve(requests: BinaryIO, answers: int, grace: float = GRACE) -> int:
     """Run the interactive child until `requests` end (see :mod:`.streams`)."""
-    child = Child(requests, LineWriter(answers))
+    child = Child(requests, LineWriter(answers), grace)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, child.interrupt)
     try:
@@ -221,7 +221,7 @@ def serve(requests: BinaryIO, answers: int) -> int:
     finally:
         exchange().remove()
         # A thread that some library left behind must not keep the process.
-        _daemon_timer(GRACE, lambda: kill_tree(os.getpid())).start()
+        _daemon_timer(grace, lambda: kill_tree(os.getpid())).start()
         with contextlib.suppress(OSError):
             sys.stderr.flush()
     return 0

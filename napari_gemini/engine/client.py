@@ -35,7 +35,7 @@ from napari_gemini.engine.processes import (
     describe_exit,
     engine_command,
     engine_environment,
-    kill_tree,
+    kill_group,
     session_options,
 )
 from napari_gemini.engine.requests import CancelRequest, SubmitRequest
@@ -77,6 +77,7 @@ class _Inbox:
                     event = LogEvent(level="warning", message=str(error))
                 self.put(event)
         code = self.process.wait()
+        kill_group(self.process.pid)  # what a crashed child started must not stay
         with self.changed:
             for job_id, deadline in list(self.pending.items()):
                 self.put(self._last_word(job_id, code, asked=deadline is not None))
@@ -131,7 +132,7 @@ class _Inbox:
             deadlines = [deadline for deadline in self.pending.values() if deadline is not None]
             due = bool(deadlines) and min(deadlines) <= time.monotonic()
         if due:
-            kill_tree(self.process.pid)
+            kill_group(self.process.pid)
 
 
 def _let_go(process: subprocess.Popen[bytes]) -> None:
@@ -207,6 +208,9 @@ class EngineClient:
     def start(self) -> None:
         """Start the child unless it runs; it comes up in the background.
 
+        A ping with ``devices=True`` right after it makes the child import torch before the first
+        real job needs it.
+
         Raises
         ------
         EngineError
@@ -258,7 +262,7 @@ class EngineClient:
         if inbox is None or reader is None:
             return
         reader.join()
-        self._backlog.extend(inbox.events)
+        self._backlog.extend(event for event in inbox.events if event.job not in inbox.waited)
         self._outcomes.update(inbox.outcomes)
         for stream in (inbox.process.stdin, inbox.process.stdout):
             if stream is not None:
@@ -278,7 +282,7 @@ class EngineClient:
         with self._lock:
             if self._inbox is not None:
                 self._inbox.killed = True
-                kill_tree(self._inbox.process.pid)
+                kill_group(self._inbox.process.pid)
                 self._retire()
 
     def close(self, timeout: float = 5.0) -> None:
@@ -295,7 +299,7 @@ class EngineClient:
                 _let_go(self._inbox.process)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._inbox.process.wait(timeout)
-                kill_tree(self._inbox.process.pid)
+                kill_group(self._inbox.process.pid)
                 self._retire()
             if self._exchange is not None:
                 self._exchange.close()

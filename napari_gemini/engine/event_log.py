@@ -10,6 +10,7 @@ from napari_gemini.errors import EngineError
 
 #: How much of a log's end is read to learn how it ended, in bytes.
 TAIL_BYTES = 65_536
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -24,14 +25,15 @@ def append_line(path: Path, line: str) -> None:
     """
     data = line.encode() + b"\n"
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = os.open(path, _FLAGS, 0o644)
         try:
             size = os.fstat(descriptor).st_size
             if size:
                 os.lseek(descriptor, size - 1, os.SEEK_SET)
                 if os.read(descriptor, 1) != b"\n":
                     data = b"\n" + data
-            os.write(descriptor, data)
+            while data:  # a disk that fills up takes a part first
+                data = data[os.write(descriptor, data) :]
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -91,6 +91,7 @@ class CancelledEvent(_Event):
 
     event: Literal["cancelled"] = "cancelled"
     killed: bool = False
+    values: PlainDict = Field(default_factory=dict, description="what a stopped training reached")
 
 
 class ErrorEvent(_Event):

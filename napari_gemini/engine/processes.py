@@ -83,6 +83,23 @@ def kill_tree(pid: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def kill_group(pid: int) -> None:
+    """End what is left of a session that was started with :func:`session_options`.
+
+    Unlike :func:`kill_tree` this also ends processes whose starter is gone already.
+
+    Parameters
+    ----------
+    pid
+        Of the session's first process, dead or alive.
+    """
+    if sys.platform == "win32":  # pragma: no cover
+        kill_tree(pid)
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
 def describe_exit(code: int) -> str:
     """Say how a process ended, from its return code."""
     if code >= 0:

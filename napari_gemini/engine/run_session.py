@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from napari_gemini.engine.events import CancelledEvent, ResultEvent, StartedEvent
+from napari_gemini.engine.events import CancelledEvent, Event, ResultEvent, StartedEvent
 from napari_gemini.engine.failures import error_event
 from napari_gemini.engine.jobs import TrainJob
 from napari_gemini.engine.plain import to_plain
 from napari_gemini.engine.provenance import collect_provenance
 from napari_gemini.engine.reporting import TeeReporter
 from napari_gemini.engine.run_folder import RunFolder, RunFolderReporter
-from napari_gemini.errors import InputError
+from napari_gemini.errors import EngineError, InputError
 from napari_gemini.progress import Cancelled, Reporter
 
 
@@ -174,12 +174,20 @@ def _recorded(session: RunSession) -> Iterator[RunSession]:
     try:
         yield session
     except (Cancelled, KeyboardInterrupt):
-        folder.append(CancelledEvent())
+        _append_last(folder, CancelledEvent())
         raise
     except BaseException as error:
-        folder.append(error_event(error))
+        _append_last(folder, error_event(error))
         raise
-    folder.append(ResultEvent(values=to_plain(session.values)))
+    # A training that was asked to stop may also return what it reached.
+    ended = CancelledEvent if session.values.get("stopped") else ResultEvent
+    _append_last(folder, ended(values=to_plain(session.values)))
+
+
+def _append_last(folder: RunFolder, event: Event) -> None:
+    # A full disk must not hide what the run ended with.
+    with suppress(EngineError):
+        folder.append(event)
 
 
 def _resumed(job: TrainJob, folder: RunFolder) -> TrainJob:

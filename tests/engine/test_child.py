@@ -222,7 +222,7 @@ def test_the_watchdog_ends_what_does_not_listen(
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_a_deaf_job_is_killed_when_the_client_is_gone() -> None:
-    with raw_child() as child:
+    with raw_child("--grace", "0.5") as child:
         child.say(submit("1", "test-spawn"))
         pid = child.hear("notice")["payload"]["pid"]
         child.stdin.close()

@@ -224,9 +224,7 @@ def test_peak_memory_grows() -> None:
 # -- estimates -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("dimension", "width", "stride", "size"), [(3, 8, 1, 32), (3, 8, 2, 32), (2, 16, 1, 128)]
-)
+@pytest.mark.parametrize(("dimension", "width", "stride", "size"), [(3, 8, 2, 32), (2, 16, 1, 128)])
 def test_the_estimate_fits_what_torch_keeps(
     dimension: int, width: int, stride: int, size: int
 ) -> None:

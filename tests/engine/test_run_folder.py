@@ -313,6 +313,25 @@ def test_stopped_and_resumed_it_keeps_its_settings(study: Path, fake_training: N
     assert folder.read_job().settings.steps == 30
 
 
+def test_a_training_that_returns_when_stopped_counts_as_stopped(study: Path) -> None:
+    with run_session(job_in(study), SilentReporter()) as session:
+        session.finish({"step": 3, "stopped": True})
+    assert session.folder.state() == "stopped"
+    final = session.folder.last_final_event()
+    assert isinstance(final, CancelledEvent)
+    assert final.values["step"] == 3
+
+
+def test_a_full_disk_does_not_hide_the_reason(study: Path) -> None:
+    def fail() -> None:
+        with run_session(job_in(study), SilentReporter()) as session:
+            session.folder.events_path = study / "missing" / "events.jsonl"
+            raise InputError("This is the reason.")
+
+    with pytest.raises(InputError, match="the reason"):
+        fail()
+
+
 def test_a_failure_is_recorded(
     study: Path, fake_training: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
