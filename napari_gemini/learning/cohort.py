@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from napari_gemini.errors import StudyError
-
-#: Segmentation target of voxels that no loss may count.
-IGNORED = 255
+from napari_gemini.study.scheme import IGNORE_INDEX as IGNORED
 
 
 @dataclass
@@ -26,7 +24,7 @@ class Cohort:
     images
         (N, 1, *S) float32 in [0, 1].
     labels
-        Class index maps (*S) or overlapping masks (C, *S), uint8, by position in `ids`.
+        Class index maps (*S) or overlapping masks (C, *S), int16, by position in `ids`.
     ignored
         Masks (*S), bool, of regions that no loss counts, by position in `ids`.
     groups
@@ -60,7 +58,7 @@ class Cohort:
         )
 
     def target(self, positions: Sequence[int]) -> Tensor:
-        """Stack the labels of some cases: (B, *S) classes or (B, C, *S) masks, uint8."""
+        """Stack the labels of some cases: (B, *S) classes or (B, C, *S) masks, int16."""
         return torch.stack([self.labels[i] for i in positions])
 
     def ignore(self, positions: Sequence[int]) -> Tensor | None:
@@ -106,7 +104,7 @@ def assemble(
     return Cohort(
         list(ids),
         stack.unsqueeze(1),
-        {position[c]: torch.from_numpy(np.ascontiguousarray(a, np.uint8)) for c, a in labels.items()},
+        {position[c]: torch.from_numpy(np.ascontiguousarray(a, np.int16)) for c, a in labels.items()},
         {position[c]: torch.from_numpy(np.ascontiguousarray(a, bool)) for c, a in (ignored or {}).items()},
         [(groups or {}).get(c) for c in ids],
     )

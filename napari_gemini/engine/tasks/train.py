@@ -1,0 +1,165 @@
+"""The training job: from a study to checkpoints in a run folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from napari_gemini.engine.device import choose_precision, select_device, setup_determinism
+from napari_gemini.engine.jobs import TrainJob
+from napari_gemini.engine.provenance import library_versions, sha256_of
+from napari_gemini.engine.run_folder import RunFolder
+from napari_gemini.engine.run_session import run_folder_of
+from napari_gemini.learning.checkpoints import (
+    intact_checkpoints,
+    load_weights,
+    read_card,
+    read_weights,
+    resolve_model,
+)
+from napari_gemini.learning.objectives.registry import objective_class
+from napari_gemini.learning.study_cohort import (
+    StudyCohort,
+    describe_model,
+    fit_network,
+    load_study_cohort,
+)
+from napari_gemini.learning.trainer import Trainer
+from napari_gemini.learning.validation import HeldBackDice, LabelConsistency, Validator
+from napari_gemini.networks.gemini import GeminiNetwork, build_network
+from napari_gemini.progress import Reporter
+from napari_gemini.settings import TrainSettings
+from napari_gemini.study.study import Study
+
+
+def run(job: TrainJob, reporter: Reporter) -> dict[str, Any]:
+    """Train a network on a study.
+
+    The caller has locked the run folder and records events (see
+    :func:`napari_gemini.engine.run_session.run_session`).
+
+    Parameters
+    ----------
+    job
+        What to train; its run has a name.
+    reporter
+        Hears of progress; when it asks to stop, a checkpoint is written first.
+
+    Returns
+    -------
+    dict
+        ``step``, ``steps``, ``stopped``, ``best_score``, ``nonfinite``, ``device``, ``precision``,
+        ``checkpoint``.
+
+    Raises
+    ------
+    StudyError, ModelError, DeviceError, TrainingError
+        With one sentence each.
+    """
+    study = Study.open(job.study)
+    folder = run_folder_of(job)
+    device = select_device(job.device)
+    settings = job.settings.model_copy(
+        update={"network": fit_network(job.settings.network, study)}
+    )
+    autocast = autocast_dtype(settings, device)
+    facts = setup_determinism(settings.seed, settings.threads)
+    data = load_study_cohort(study, settings, reporter, device)
+    network = build_network(settings.network).to(device)
+    card = describe_model(study, settings, data.intensity_mode, library_versions())
+    objective = objective_class(settings.objective)(network, settings, data.cohort)
+    objective.check()
+    trainer = Trainer(
+        objective, folder.path, card, reporter, _validator(settings, data), autocast
+    )
+    resumed = job.resume and trainer.resume()
+    if not resumed and job.init is not None:
+        start_from(network, job.init, reporter)
+    precision = "bf16" if autocast is not None else "fp32"
+    _record(folder, study, settings, facts, data, f"{device}", precision)
+    reporter.log(
+        f"{'Resuming' if resumed else 'Training'} {settings.objective} at step {trainer.step} of "
+        f"{settings.steps} on {device} ({precision}, {facts['threads']} threads): "
+        f"{len(data.cohort.ids)} scans on a grid of {' x '.join(map(str, study.grid.shape))}, "
+        f"{len(data.cohort.labels)} of them labelled."
+    )
+    result = trainer.fit()
+    newest = next(intact_checkpoints(folder.path), None)
+    return {
+        "step": result.step,
+        "steps": settings.steps,
+        "stopped": result.stopped,
+        "best_score": result.best_score,
+        "nonfinite": result.nonfinite,
+        "device": str(device),
+        "precision": precision,
+        "checkpoint": None if newest is None else str(newest),
+    }
+
+
+def autocast_dtype(settings: TrainSettings, device: torch.device) -> torch.dtype | None:
+    """Return the reduced precision of the network's layers, None for float32.
+
+    The transformer backbone stays in float32 on CPUs unless bf16 is asked for: its 3D convolutions
+    meet grids of two voxels, where CPU kernels cannot be trusted (see
+    :func:`napari_gemini.networks.blocks.too_small_for_bf16`).
+    """
+    if (
+        settings.precision == "auto"
+        and device.type == "cpu"
+        and settings.network.backbone != "unet"
+    ):
+        return None
+    return torch.bfloat16 if choose_precision(settings.precision, device) == "bf16" else None
+
+
+def start_from(network: GeminiNetwork, spec: str, reporter: Reporter) -> None:
+    """Copy the weights of another model; a head for other labels starts afresh.
+
+    Raises
+    ------
+    ModelError
+        If the model is of another layout.
+    """
+    folder = resolve_model(spec)
+    weights = read_weights(folder, read_card(folder))
+    fresh = load_weights(network, weights, strict=False, source=spec)
+    extra = " The segmentation head starts afresh, since the labels differ." if fresh else ""
+    reporter.log(f"Starting from the weights of {spec}.{extra}")
+
+
+def _validator(settings: TrainSettings, data: StudyCohort) -> Validator | None:
+    if data.held_back:
+        return HeldBackDice(data.cohort, data.held_back)
+    free = len(data.cohort.ids) > len(data.cohort.labels)
+    # Without a trained deformer nothing is propagated, so there is nothing to agree with.
+    if settings.objective == "supervised" or not free or not data.cohort.labels:
+        return None
+    return LabelConsistency(data.cohort)
+
+
+def _record(
+    folder: RunFolder,
+    study: Study,
+    settings: TrainSettings,
+    facts: dict[str, Any],
+    data: StudyCohort,
+    device: str,
+    precision: str,
+) -> None:
+    """Write down everything that is needed to repeat the run."""
+    hashes = {}
+    for name in data.cohort.ids:
+        hashes[name] = {"image": sha256_of(study.image_path(name))}
+        if study.has_labels(name):
+            hashes[name]["labels"] = sha256_of(study.labels_path(name))
+    folder.update_config(
+        settings=settings.model_dump(mode="json"),
+        repeatability=facts,
+        device=device,
+        precision=precision,
+        intensity_mode=data.intensity_mode,
+        held_back=[data.cohort.ids[i] for i in data.held_back],
+        data_sha256=hashes,
+    )
