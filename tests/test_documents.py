@@ -208,11 +208,11 @@ def project_files() -> list[Path]:
 
 
 def test_no_file_names_a_path_of_somebodys_machine() -> None:
-    # Put together here, so that this file does not find itself.
+    # Put together here, so that this file does not find itself; Ann lives in examples only.
     folders = "|".join(
         ["ho" + "me", "ro" + "ot", "Us" + "ers", "wo" + "rk", "m" + "nt", "da" + "ta1"]
     )
-    pattern = re.compile(rf"(?<![\w.\-)}}\]])/(?:{folders})/[\w.]")
+    pattern = re.compile(rf"(?<![\w.\-)}}\]])/(?:{folders})/(?!ann/)[\w.]")
     found = [
         f"{named(path)}:{number}"
         for path in project_files()
