@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,13 +43,15 @@ def curve(
     best
         Whether the highest value is marked.
     logarithmic
-        Whether the axis of values is logarithmic (only where all are positive).
+        Whether the axis of values is logarithmic where that helps (`spans_decades`).
 
     Returns
     -------
     str
         SVG as a data URI. From `SMOOTHED_FROM` values on a running mean is drawn over them.
     """
+    from matplotlib.ticker import LogLocator, NullLocator
+
     figure, axes = _figure(size)
     steps, heights = np.array(list(values)), np.array(list(values.values()))
     smooth = len(heights) >= SMOOTHED_FROM
@@ -62,8 +65,11 @@ def curve(
         axes.plot(
             steps, np.convolve(padded, np.ones(window) / window, "valid"), color=_ACCENT, lw=1.8
         )
-    if logarithmic and (heights > 0).all():
+    if logarithmic and spans_decades(heights):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if best:
         # Equal scores: the later one, as the checkpoint that is kept.
         at = len(heights) - 1 - int(np.argmax(heights[::-1]))
@@ -81,13 +87,20 @@ def curve(
     return _svg(figure)
 
 
-def difference_bars(differences: Sequence[float], *, size: tuple[float, float] = (8.8, 2.2)) -> str:
+def spans_decades(values: ArrayLike) -> bool:
+    """Whether values are positive and the largest is more than ten times the smallest."""
+    heights = np.asarray(values, dtype=np.float64)
+    return bool((heights > 0).all() and heights.max() > 10 * heights.min())
+
+
+def difference_bars(differences: Sequence[float], *, size: tuple[float, float] = (7.2, 2.8)) -> str:
     """Draw one bar per case, sorted: how much better (up) or worse (down) one method is."""
     figure, axes = _figure(size)
     heights = np.sort(np.asarray(differences, dtype=np.float64))[::-1]
     colors = [_ACCENT if height >= 0 else _WARN for height in heights]
     axes.bar(np.arange(1, len(heights) + 1), heights, color=colors, width=0.8)
     axes.axhline(0, color=_SOFT, lw=0.8)
+    axes.set_xlim(0.3, len(heights) + 0.7)
     axes.set_xlabel("cases, sorted", color=_SOFT, fontsize=9)
     axes.set_ylabel("Dice difference", color=_SOFT, fontsize=9)
     return _svg(figure)
@@ -95,6 +108,7 @@ def difference_bars(differences: Sequence[float], *, size: tuple[float, float] =
 
 def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=size, layout="constrained")
     figure.patch.set_alpha(0)
@@ -102,6 +116,7 @@ def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
     axes.patch.set_alpha(0)
     axes.grid(True, axis="y", color=_LINE, lw=0.8)
     axes.set_axisbelow(True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.tick_params(colors=_SOFT, labelsize=9, length=0)
     axes.tick_params(which="minor", colors=_SOFT, labelsize=8, length=0)
     for side, spine in axes.spines.items():
@@ -112,7 +127,7 @@ def _figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
 
 def _svg(figure: Figure) -> str:
     stream = io.StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Title": None})
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     for color, variable in _VARIABLES.items():
         text = text.replace(color, f"var({variable})")

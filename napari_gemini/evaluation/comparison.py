@@ -13,7 +13,6 @@ from napari_gemini.errors import InputError
 from napari_gemini.evaluation.pair_files import read_json
 from napari_gemini.evaluation.statistics import (
     GapShare,
-    PairedDifference,
     paired_bootstrap,
     share_of_gap_closed,
 )
@@ -145,10 +144,3 @@ def _values(report: Report, metric: str, label: str | None, cases: Sequence[str]
 
 def _plain(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def difference_words(found: PairedDifference, unit: str = "") -> str:
-    """Write a difference with its interval, for instance ``+0.031 [+0.024, +0.039]``."""
-    if found.low is None or found.high is None:
-        return f"{found.mean:+.3f}{unit}"
-    return f"{found.mean:+.3f}{unit} [{found.low:+.3f}, {found.high:+.3f}]"

@@ -272,7 +272,7 @@ def score_case(
     return scores
 
 
-def _label_boxes(labels: NDArray) -> dict[int, tuple[slice, ...]]:  # type: ignore[type-arg]
+def _label_boxes(labels: NDArray) -> dict[int, tuple[slice, ...]]:
     """Return the bounding box of every value of a label map."""
     values, positions = np.unique(labels, return_inverse=True)
     boxes = find_objects(positions.reshape(labels.shape) + 1)
@@ -303,7 +303,7 @@ def _masks(prediction: ArrayLike, reference: ArrayLike, label: int | None) -> tu
     return predicted == label, expected == label
 
 
-def _require_same_shape(prediction: NDArray, reference: NDArray) -> None:  # type: ignore[type-arg]
+def _require_same_shape(prediction: NDArray, reference: NDArray) -> None:
     if prediction.shape != reference.shape:
         raise InputError(
             f"The label maps have different shapes, {prediction.shape} and {reference.shape}; "

@@ -39,7 +39,7 @@ class PairArtist:
             "fixed": self._window(files.fixed), "moving": self._window(files.moving)
         }  # fmt: skip
 
-    def pictures(self) -> list[Picture]:
+    def draw_all(self) -> list[Picture]:
         """Return every picture that the files allow, in the order of the page."""
         drawn = [
             self.fixed(),

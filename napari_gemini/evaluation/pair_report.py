@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from napari_gemini.evaluation.html import flatten, render
 from napari_gemini.evaluation.pair_files import PairFiles, input_path, read_pair
 from napari_gemini.evaluation.pair_pictures import PairArtist
 from napari_gemini.evaluation.pair_words import label_table, sentences, tiles
+from napari_gemini.evaluation.provenance import commands_of, provenance_sections
 from napari_gemini.volumes.atomic import write_text_atomic
 
-_TOLD_ELSEWHERE = {"dice", "command", "versions", "settings", "hashes", "inputs"}
+_TOLD_ELSEWHERE = {"command", "files", "hashes", "inputs", "notes", "settings", "versions"}
 
 
 def write_pair_report(
@@ -63,10 +63,10 @@ def pair_page(files: PairFiles, names: Mapping[int, str], colors: Mapping[int, s
         "pair.html.j2",
         moving=titles[0],
         fixed=titles[1],
-        notes=artist.files.notes,
+        notes=[*[str(note) for note in report.get("notes") or []], *files.notes],
         tiles=tiles(report),
         sentences=sentences(report),
-        pictures=artist.pictures(),
+        pictures=artist.draw_all(),
         flat=files.grid.ndim == 2,
         position=artist.position_words(),
         labels=label_table(files, names, artist.colors),
@@ -75,28 +75,3 @@ def pair_page(files: PairFiles, names: Mapping[int, str], colors: Mapping[int, s
         sections=provenance_sections(report),
         raw=json.dumps(report, indent=2, ensure_ascii=False),
     )
-
-
-def commands_of(report: Mapping[str, Any]) -> list[str]:
-    """Return the command lines that a report or configuration names."""
-    command = report.get("command")
-    if isinstance(command, list):
-        import shlex
-
-        return [shlex.join(str(part) for part in command)]
-    return [command] if isinstance(command, str) and command else []
-
-
-def provenance_sections(report: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return inputs, versions, settings and hashes as titled rows, those that there are."""
-    sections = []
-    for title, key in (
-        ("Inputs", "inputs"),
-        ("Settings", "settings"),
-        ("Versions", "versions"),
-        ("Hashes", "hashes"),
-        ("Provenance", "provenance"),
-    ):
-        if report.get(key):
-            sections.append((title, flatten(report[key])))
-    return sections

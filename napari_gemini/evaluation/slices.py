@@ -70,17 +70,17 @@ class Slicer:
         wide = [v for v in VIEWS if self.shape[v.across] > 1 and self.shape[v.down] > 1]
         return tuple(wide) or VIEWS[:1]
 
-    def canonical(self, array: NDArray) -> NDArray:  # type: ignore[type-arg]
+    def canonical(self, array: NDArray) -> NDArray:
         """Return an array of the scan's grid with its axes along right, anterior and superior."""
         return reorient_array(array, self._permutation, self._flips)
 
-    def middle(self, mask: NDArray | None = None) -> tuple[int, ...]:  # type: ignore[type-arg]
+    def middle(self, mask: NDArray | None = None) -> tuple[int, ...]:
         """Return the canonical index of the centre of gravity of a mask, or of the whole grid."""
         if mask is not None and mask.any():
             return tuple(round(float(axis.mean())) for axis in np.nonzero(self.canonical(mask)))
         return tuple(length // 2 for length in self.shape)
 
-    def cut(self, array: NDArray, view: View, position: tuple[int, ...]) -> NDArray:  # type: ignore[type-arg]
+    def cut(self, array: NDArray, view: View, position: tuple[int, ...]) -> NDArray:
         """Return the picture (rows, columns) of an array in a view through `position`."""
         moved = self.canonical(array)
         if view.through is not None:

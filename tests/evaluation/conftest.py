@@ -23,6 +23,11 @@ from napari_gemini.volumes.geometry import flip_ras_lps, transform_points
 from napari_gemini.volumes.writing import write_labels, write_volume
 
 
+def small_cohort(dimension=3, headers="plain", seed=4):
+    shape = (28, 32, 28) if dimension == 3 else (64, 64)
+    return make_cohort(2, dimension, shape=shape, seed=seed, headers=headers)
+
+
 def true_field(cohort, fixed, moving, step, fold=0.0):
     """Return the known map as a displacement field, with a fold in the middle on request."""
     volume = cohort.cases[fixed].image
@@ -37,7 +42,7 @@ def true_field(cohort, fixed, moving, step, fold=0.0):
 
 
 def write_pair(folder: Path, *, dimension=3, headers="plain", fold=0.0, seed=4) -> Path:
-    cohort = make_cohort(2, dimension, seed=seed, headers=headers)
+    cohort = small_cohort(dimension, headers, seed)
     fixed, moving = cohort.cases
     folder.mkdir(parents=True)
     inputs = {}
@@ -62,7 +67,7 @@ def write_pair(folder: Path, *, dimension=3, headers="plain", fold=0.0, seed=4) 
         "gss": gvs**0.2, "gvs": gvs, "mask": mask.astype(np.uint8),
     }  # fmt: skip
     for stem, data in maps.items():
-        kind = ".nii.gz" if like.spacing_known else (".png" if data.dtype == np.uint8 else ".tiff")
+        kind = ".nii.gz" if like.spacing_known else ".tif"
         write_volume(folder / f"{stem}{kind}", data, like)
     write_labels(folder / f"labels{suffix}", labels, like)
     write_field(folder / "field.h5", field)
@@ -78,12 +83,12 @@ def write_pair(folder: Path, *, dimension=3, headers="plain", fold=0.0, seed=4) 
         "device": "cpu",
         "peak_memory_mb": 812.0,
         "model": "none",
+        "notes": [],
         "dice": {str(label): entry["dice"] for label, entry in scores.items()},
-        "inputs": inputs,
+        "inputs": {role: {"path": path, "sha256": "ab" * 32} for role, path in inputs.items()},
         "command": ["napari-gemini", "correspond", inputs["moving"], inputs["fixed"], "--out", "o"],
         "versions": {"napari-gemini": "0.1.0", "torch": "2.13.0"},
         "settings": {"refine": {"steps": 100, "levels": 3}},
-        "hashes": {"fixed": "ab" * 32, "moving": "cd" * 32},
     }
     (folder / "report.json").write_text(json.dumps(report))
     return folder
