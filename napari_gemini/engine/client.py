@@ -16,23 +16,19 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from napari_gemini.engine.arrays import ArrayExchange
 from napari_gemini.engine.events import (
-    FINAL_EVENTS,
-    CancelledEvent,
     ErrorEvent,
     Event,
-    LogEvent,
     ReadyEvent,
     ResultEvent,
-    parse_event,
 )
 from napari_gemini.engine.failures import error_from_event
+from napari_gemini.engine.inbox import Inbox
 from napari_gemini.engine.jobs import Job
 from napari_gemini.engine.processes import (
-    describe_exit,
     engine_command,
     engine_environment,
     kill_group,
@@ -44,95 +40,8 @@ from napari_gemini.progress import Cancelled
 
 #: Seconds between asking a job to stop and killing the child.
 KILL_AFTER = 5.0
-#: How many outcomes are kept for a late :meth:`EngineClient.wait`.
-KEPT_OUTCOMES = 200
-#: How much of the child's error stream goes into a crash report, in bytes.
-_REPORT_BYTES = 8192
 #: The file of the error stream is emptied between jobs when it gets larger, in bytes.
 _LOG_LIMIT = 4 << 20
-
-
-class _Inbox:
-    """What the reading thread and the callers share; it knows no client, so that one can go."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log_path: Path) -> None:
-        self.process = process
-        self.log_path = log_path
-        self.changed = threading.Condition()
-        self.events: deque[Event] = deque()
-        self.pending: dict[str, float | None] = {}
-        self.outcomes: dict[str, Event] = {}
-        self.waited: set[str] = set()
-        self.ready: ReadyEvent | None = None
-        self.ended = False
-        self.killed = False
-
-    def read(self, stream: IO[bytes]) -> None:
-        """Take events until the child's stream ends; the reading thread runs this."""
-        with contextlib.suppress(OSError, ValueError):
-            for line in stream:
-                try:
-                    event = parse_event(line)
-                except EngineError as error:
-                    event = LogEvent(level="warning", message=str(error))
-                self.put(event)
-        code = self.process.wait()
-        kill_group(self.process.pid)  # what a crashed child started must not stay
-        with self.changed:
-            for job_id, deadline in list(self.pending.items()):
-                self.put(self._last_word(job_id, code, asked=deadline is not None))
-            self.ended = True
-            self.changed.notify_all()
-
-    def _last_word(self, job_id: str, code: int, asked: bool) -> Event:
-        if asked or self.killed:
-            return CancelledEvent(job=job_id, killed=True)
-        return ErrorEvent(
-            job=job_id,
-            message=(
-                f"The engine stopped unexpectedly ({describe_exit(code)}); nothing that was "
-                "finished is lost, start the job again."
-            ),
-            traceback=self.report(),
-        )
-
-    def put(self, event: Event) -> None:
-        """File one event."""
-        with self.changed:
-            if isinstance(event, ReadyEvent):
-                self.ready = event
-            if isinstance(event, FINAL_EVENTS) and event.job in self.pending:
-                del self.pending[event.job]
-                self.outcomes[event.job] = event
-                while len(self.outcomes) > KEPT_OUTCOMES:
-                    del self.outcomes[next(iter(self.outcomes))]
-            self.events.append(event)
-            self.changed.notify_all()
-
-    def take(self, wanted: Callable[[Event], bool]) -> list[Event]:
-        """Take out the events that somebody wants, in order."""
-        with self.changed:
-            taken = [event for event in self.events if wanted(event)]
-            if taken:
-                kept = [event for event in self.events if not wanted(event)]
-                self.events = deque(kept)
-            return taken
-
-    def report(self) -> str:
-        """Return the end of what the child wrote to its error stream."""
-        try:
-            text = self.log_path.read_bytes()[-_REPORT_BYTES:]
-        except OSError:
-            return ""
-        return text.decode(errors="replace")
-
-    def enforce_deadlines(self) -> None:
-        """Kill the child when a job did not stop in time."""
-        with self.changed:
-            deadlines = [deadline for deadline in self.pending.values() if deadline is not None]
-            due = bool(deadlines) and min(deadlines) <= time.monotonic()
-        if due:
-            kill_group(self.process.pid)
 
 
 def _let_go(process: subprocess.Popen[bytes]) -> None:
@@ -168,7 +77,7 @@ class EngineClient:
         self._arguments = tuple(arguments)
         self._environment = environment
         self._lock = threading.RLock()
-        self._inbox: _Inbox | None = None
+        self._inbox: Inbox | None = None
         self._reader: threading.Thread | None = None
         self._exchange: ArrayExchange | None = None
         self._finalizer: weakref.finalize[..., EngineClient] | None = None
@@ -223,7 +132,7 @@ class EngineClient:
             if self._exchange is None:
                 self._exchange = ArrayExchange()
             self._exchange.folder.mkdir(mode=0o700, exist_ok=True)
-            inbox = _Inbox(self._spawn(self._exchange.folder), self._log_path)
+            inbox = Inbox(self._spawn(self._exchange.folder), self._log_path)
             assert inbox.process.stdout is not None
             self._inbox = inbox
             self._finalizer = weakref.finalize(self, _let_go, inbox.process)
@@ -327,7 +236,7 @@ class EngineClient:
             self._send(inbox, request.model_dump_json())
             return job_id
 
-    def _send(self, inbox: _Inbox, line: str) -> None:
+    def _send(self, inbox: Inbox, line: str) -> None:
         stdin = inbox.process.stdin
         assert stdin is not None
         # A child that died in this moment is noticed by the reading thread.
@@ -335,7 +244,7 @@ class EngineClient:
             stdin.write(line.encode() + b"\n")
             stdin.flush()
 
-    def _trim_log(self, inbox: _Inbox) -> None:
+    def _trim_log(self, inbox: Inbox) -> None:
         with contextlib.suppress(OSError):
             if not inbox.pending and inbox.log_path.stat().st_size > _LOG_LIMIT:
                 inbox.log_path.write_bytes(b"")
@@ -416,7 +325,7 @@ class EngineClient:
 
     def _wait_in(
         self,
-        inbox: _Inbox,
+        inbox: Inbox,
         job_id: str,
         until: float | None,
         on_event: Callable[[Event], None] | None,
