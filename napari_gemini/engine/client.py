@@ -230,8 +230,7 @@ class EngineClient:
             assert inbox is not None
             self._trim_log(inbox)
             job_id = uuid.uuid4().hex
-            with inbox.changed:
-                inbox.pending[job_id] = None
+            inbox.expect(job_id)
             request = SubmitRequest(id=job_id, job=job.model_dump(mode="json"))
             self._send(inbox, request.model_dump_json())
             return job_id

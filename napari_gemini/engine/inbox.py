@@ -72,6 +72,13 @@ class Inbox:
             self.ended = True
             self.changed.notify_all()
 
+    def expect(self, job_id: str) -> None:
+        """Take in that a job was submitted, even to a child that died in this moment."""
+        with self.changed:
+            self.pending[job_id] = None
+            if self.ended:
+                self.put(self._last_word(job_id, self.process.wait(), asked=False))
+
     def _last_word(self, job_id: str, code: int, asked: bool) -> Event:
         if asked or self.killed:
             return CancelledEvent(job=job_id, killed=True)

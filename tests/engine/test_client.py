@@ -272,3 +272,14 @@ def test_results_outlive_a_flood(client: EngineClient) -> None:
     client.wait(client.submit(CountJob(n=2000)), 60, events.append)
     assert len(events) == 2003
     assert isinstance(events[-1], ResultEvent)
+
+
+def test_a_job_for_a_child_that_just_died_is_answered(client: EngineClient) -> None:
+    client.start()
+    inbox = client._inbox
+    assert inbox is not None
+    client.kill()
+    inbox.killed = False
+    inbox.expect("late")
+    assert isinstance(inbox.outcomes["late"], ErrorEvent)
+    assert "SIGKILL" in inbox.outcomes["late"].message
