@@ -142,6 +142,7 @@ class CorrespondJob(Job):
     ignore: FilePath | None = Field(
         default=None, description="mask of fixed regions that count nowhere"
     )
+    spacing: Spacing = None
     device: Device = "auto"
 
 
@@ -155,7 +156,9 @@ class PropagateJob(Job):
     targets: list[FilePath] = Field(min_length=1)
     out: FilePath
     model: OptionalModel = None
-    references: FilePath | None = Field(None, description="folder of the targets' known labels")
+    references: FilePath | None = Field(
+        default=None, description="folder of the targets' known labels"
+    )
     refine: RefineSteps = None
     spacing: Spacing = None
     device: Device = "auto"
