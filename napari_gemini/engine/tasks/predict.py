@@ -33,7 +33,7 @@ from napari_gemini.progress import Reporter, stop_if_cancelled
 from napari_gemini.study.naming import by_case, find_images
 from napari_gemini.study.scheme import slug
 from napari_gemini.study.study import Study
-from napari_gemini.volumes.atomic import write_json_atomic
+from napari_gemini.volumes.atomic import explain_write_error, write_json_atomic
 from napari_gemini.volumes.grid import Placement, StudyGrid
 from napari_gemini.volumes.reading import read_volume
 from napari_gemini.volumes.volume import Volume
@@ -76,6 +76,7 @@ def run(job: PredictJob, reporter: Reporter) -> dict[str, Any]:
     study = None if job.study is None else Study.open(job.study)
     scans = list(_scans_of_study(study) if study is not None else _scans_of_images(job.images))
     out = job.out or _default_folder(study, model)
+    make_folder(out)
     precision = choose_precision("auto", device)
     autocast = torch.bfloat16 if precision == "bf16" and _is_unet(model) else None
     atlases = list(_atlases(study, model, autocast)) if study is not None else []
@@ -98,6 +99,20 @@ def run(job: PredictJob, reporter: Reporter) -> dict[str, Any]:
     }
     write_json_atomic(out / SUMMARY, result)
     return result
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results with its parents.
+
+    Raises
+    ------
+    InputError, EngineError
+        If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_write_error(error, folder) from error
 
 
 def _is_unet(model: LoadedModel) -> bool:
@@ -205,6 +220,7 @@ def _write(
         write_labels(path, labels, image)
         return [path]
     paths = []
+    make_folder(out / scan.name)
     for name, mask in zip(model.card.labels.values(), labels, strict=True):
         paths.append(out / scan.name / f"{slug(name)}{scan.suffix}")
         write_labels(paths[-1], mask, image)
