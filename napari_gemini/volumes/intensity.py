@@ -90,12 +90,14 @@ def robust_range(data: NDArray[Any]) -> tuple[float, float]:
 
 
 def _ct_or_percentile(data: NDArray[Any]) -> IntensityMode:
-    if data.dtype.kind == "u" or data.min() > -500:
+    lowest = float(data.min())
+    if data.dtype.kind == "u" or not -4096 <= lowest <= -500:
         return "percentile"
-    # Scanners pad with values below -1024; what counts is that air and tissue are both there.
     values = _subset(data)
+    if lowest < -1100:  # below air: what scanners pad a round field of view with
+        values = values[values > lowest]
     low, high = (float(value) for value in np.percentile(values, (5, 99.5)))
-    return "ct" if data.min() >= -4096 and low < -500 and 0 < high < 4096 else "percentile"
+    return "ct" if -1100 <= low < -500 and 0 < high < 4096 else "percentile"
 
 
 def _subset(data: NDArray[Any]) -> NDArray[Any]:

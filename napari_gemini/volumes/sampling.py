@@ -48,7 +48,10 @@ def sample_linear(
         (...) float64.
     """
     values = np.empty(positions.shape[1:], dtype=np.float64)
-    ndimage.map_coordinates(data, positions, output=values, order=1, mode="nearest")
+    flat = values.reshape(-1)  # scipy wants at least one axis
+    ndimage.map_coordinates(
+        data, positions.reshape(len(positions), -1), output=flat, order=1, mode="nearest"
+    )
     if outside is not None:
         values[~inside_mask(positions, data.shape)] = outside
     return values
