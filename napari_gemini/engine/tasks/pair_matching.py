@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from napari_gemini.correspondence.pair import match_pair
+from napari_gemini.engine.device import choose_precision
 from napari_gemini.engine.memory import check_memory, estimate_pair_bytes
 from napari_gemini.engine.tasks.pair_inputs import PairInputs
 from napari_gemini.engine.tasks.serving import Serving
@@ -25,9 +26,6 @@ from napari_gemini.volumes.grid import (
 )
 from napari_gemini.volumes.intensity import choose_intensity_mode, normalise
 from napari_gemini.volumes.volume import Volume
-
-if TYPE_CHECKING:
-    from napari_gemini.correspondence.pair import PairResult
 
 #: Refinement steps where no model serves and the user says nothing.
 STEPS_WITHOUT_MODEL = 100
@@ -136,6 +134,7 @@ def match(
         _tensor(inputs.fixed, grid, fixed_placement, modes[1], device),
         refine=steps,
         ignore_mask=_ignore_tensor(inputs, grid, fixed_placement, device),
+        autocast=_autocast(serving, device),
         reporter=reporter,
     )
     stop_if_cancelled(reporter)
@@ -146,7 +145,7 @@ def match(
         fixed_placement=fixed_placement,
         field=total_field(_array(there), grid, *places, inputs.fixed, inputs.moving),
         back=total_field(_array(back), grid, *places[::-1], inputs.moving, inputs.fixed),
-        gss=None if serving.network is None else _array(result.gss)[0],
+        gss=None if result.gss is None else _array(result.gss)[0],
         gvs=_array(result.gvs)[0],
         refine=steps,
         intensity_modes=modes,
@@ -166,6 +165,13 @@ def _tensor(
     """Return a scan on the grid in [0, 1], (1, 1, *S)."""
     data = image_to_grid(volume, grid, placement, normalise(volume.data, mode))
     return torch.from_numpy(data)[None, None].to(device)
+
+
+def _autocast(serving: Serving, device: torch.device) -> torch.dtype | None:
+    """Return the lower precision of the network where the device is faster with it."""
+    if serving.card is None or serving.card.network.backbone != "unet":
+        return None
+    return torch.bfloat16 if choose_precision("auto", device) == "bf16" else None
 
 
 def _ignore_tensor(

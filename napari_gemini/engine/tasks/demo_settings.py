@@ -1,0 +1,28 @@
+"""How the demo trains: the preset ``quick``, tuned to a small cohort and ten minutes of two cores."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from napari_gemini.settings import TrainSettings, preset
+
+STEPS = {2: 300, 3: 300}
+
+
+def demo_settings(dimension: Literal[2, 3], seed: int, steps: int | None = None) -> TrainSettings:
+    """Return the settings of both trainings of the demo.
+
+    Parameters
+    ----------
+    dimension
+        2 or 3.
+    seed
+        Of everything random.
+    steps
+        Segmentation updates, None for what the demo was tuned to.
+    """
+    settings = preset("quick", dimension)
+    settings.steps = STEPS[dimension] if steps is None else steps
+    settings.seed = seed
+    settings.checkpoint_every = settings.validate_every = max(1, settings.steps // 4)
+    return settings
