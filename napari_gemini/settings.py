@@ -107,7 +107,10 @@ class RefineSettings(Settings):
 
     steps: int = Field(100, ge=0, description="optimiser steps, shared among the levels")
     levels: int = Field(3, ge=1, le=5, description="coarse-to-fine levels, each halves the grid")
-    learning_rate: float = Field(0.1, gt=0, description="in voxels of the level")
+    affine_steps: int = Field(
+        60, ge=0, description="steps of the affine stage, where there is no field to start from"
+    )
+    learning_rate: float = Field(0.2, gt=0, description="in nodes of the field, two voxels apart")
     weights: LossWeights = Field(default_factory=LossWeights)
     ncc_window: int = Field(7, ge=3, le=31)
     velocity_steps: int = Field(6, ge=0, le=10, description="0 optimises a plain displacement")

@@ -1,0 +1,224 @@
+"""Correspondence of one pair in both directions, from a network, from refinement or from both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from napari_gemini.correspondence.local_ncc import local_ncc_map
+from napari_gemini.correspondence.refinement import Refinement, refine_pair
+from napari_gemini.correspondence.similarity import cosine_map
+from napari_gemini.correspondence.warp import comparison_mask, warp
+from napari_gemini.errors import DeviceError, InputError
+from napari_gemini.progress import Reporter, SilentReporter, stop_if_cancelled
+from napari_gemini.settings import RefineSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Result = TypeVar("Result")
+
+#: Window of the GVS map that is shown and reported, the paper's.
+MAP_WINDOW = 9
+
+
+class PairNetwork(Protocol):
+    """What matching needs of a network."""
+
+    def features(self, image: Tensor) -> Tensor:
+        """Return features (B, F, *S) of images (B, 1, *S)."""
+
+    def displacement(self, moving: Tensor, fixed: Tensor) -> Tensor:
+        """Return the displacement (B, d, *S) in voxels from two feature maps."""
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """Correspondence of a pair, all on one grid, batch of one.
+
+    Attributes
+    ----------
+    u_fixed_to_moving
+        ``(1, d, *S)``: from a fixed voxel to its counterpart in the moving image; warping the
+        moving image by it brings it onto the fixed one.
+    u_moving_to_fixed
+        ``(1, d, *S)``: the other direction, on the moving image's voxels.
+    gss
+        ``(1, 1, *S)`` cosine of corresponding features at the fixed voxels, None without network.
+    gvs
+        ``(1, 1, *S)`` squared local correlation at the fixed voxels.
+    mask
+        ``(1, 1, *S)``: 1 where the counterpart is in the field of view and nothing is ignored.
+    refinement
+        What the refinement says about itself, None without.
+    """
+
+    u_fixed_to_moving: Tensor
+    u_moving_to_fixed: Tensor
+    gss: Tensor | None
+    gvs: Tensor
+    mask: Tensor
+    refinement: Refinement | None = None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device's memory is used up."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(
+        words in text for words in ("out of memory", "not enough memory", "can't allocate memory")
+    )
+
+
+def _in_one_or_one_by_one(
+    compute: Callable[..., Tensor], *batches: Tensor, reporter: Reporter
+) -> Tensor:
+    """Compute a batch at once or, where memory does not suffice, element by element."""
+    try:
+        return compute(*batches)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Outside the handler, so that the failed attempt's tensors are free by now.
+    _free_cached(batches[0])
+    reporter.log("Memory is short; computing one after the other.", "warning")
+    try:
+        return torch.cat([compute(*parts) for parts in zip(*map(_singles, batches), strict=True)])
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError(
+            f"The pair does not fit into the memory of {batches[0].device}; use a coarser "
+            "--spacing, a smaller model or --device cpu."
+        ) from error
+
+
+def _singles(batch: Tensor) -> tuple[Tensor, ...]:
+    return batch.split(1)
+
+
+def _free_cached(tensor: Tensor) -> None:
+    if tensor.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def _evaluating(network: PairNetwork) -> Iterator[None]:
+    """Put a module into evaluation mode for a while."""
+    training = isinstance(network, torch.nn.Module) and network.training
+    if isinstance(network, torch.nn.Module):
+        network.eval()
+    try:
+        yield
+    finally:
+        if isinstance(network, torch.nn.Module):
+            network.train(training)
+
+
+@torch.inference_mode()
+def _predict(
+    network: PairNetwork,
+    moving: Tensor,
+    fixed: Tensor,
+    autocast: torch.dtype | None,
+    reporter: Reporter,
+) -> tuple[Tensor, Tensor]:
+    """Return features of [moving, fixed] and displacements [onto fixed, onto moving]."""
+    device = moving.device.type
+    with _evaluating(network), torch.autocast(device, autocast, enabled=autocast is not None):
+        reporter.progress(0, 3, "Computing features")
+        images = torch.cat([moving, fixed])
+        features = _in_one_or_one_by_one(network.features, images, reporter=reporter)
+        stop_if_cancelled(reporter)
+        reporter.progress(1, 3, "Matching features")
+        swapped = features.flip(0)
+        fields = _in_one_or_one_by_one(network.displacement, features, swapped, reporter=reporter)
+        stop_if_cancelled(reporter)
+    return features, fields.float()
+
+
+def match_pair(
+    network: PairNetwork | None,
+    moving: Tensor,
+    fixed: Tensor,
+    *,
+    refine: int = 0,
+    settings: RefineSettings | None = None,
+    ignore_mask: Tensor | None = None,
+    ignore_moving: Tensor | None = None,
+    autocast: torch.dtype | None = None,
+    reporter: Reporter | None = None,
+) -> PairResult:
+    """Find the correspondence of one pair in both directions.
+
+    Parameters
+    ----------
+    network
+        Gives features and displacements; None leaves everything to refinement, from the identity.
+    moving, fixed
+        ``(1, 1, *S)`` images on one grid, in [0, 1]; `S` as the network needs it.
+    refine
+        Steps of instance refinement.
+    settings
+        Of the refinement; its steps give way to `refine`.
+    ignore_mask, ignore_moving
+        ``(1, 1, *S)``, non-zero where the fixed and the moving image must not count.
+    autocast
+        Lower precision of the network, such as ``torch.bfloat16``; None keeps float32. All else
+        is computed in float32 anyway.
+    reporter
+        Hears about progress and may cancel.
+
+    Returns
+    -------
+    PairResult
+        Displacements and similarity maps.
+
+    Raises
+    ------
+    InputError
+        If the images are no pair on one grid.
+    DeviceError
+        If the memory does not suffice even for one image at a time.
+    Cancelled
+        If the reporter asked to stop.
+    """
+    reporter = SilentReporter() if reporter is None else reporter
+    if moving.shape != fixed.shape or fixed.ndim not in (4, 5) or fixed.shape[:2] != (1, 1):
+        raise InputError(
+            "Matching takes one pair of images of one shape (1, 1, *spatial); "
+            f"these have {tuple(moving.shape)} and {tuple(fixed.shape)}."
+        )
+    features = None
+    shape = tuple(fixed.shape[2:])
+    there = back = moving.new_zeros((1, len(shape), *shape), dtype=torch.float32)
+    if network is not None:
+        features, fields = _predict(network, moving, fixed, autocast, reporter)
+        there, back = fields[:1].clone(), fields[1:].clone()
+    refinement = None
+    if refine > 0:
+        refinement = refine_pair(
+            moving,
+            fixed,
+            initial=None if network is None else there,
+            features=None if features is None else (features[:1], features[1:]),
+            settings=(settings or RefineSettings()).model_copy(update={"steps": refine}),
+            ignore_mask=ignore_mask,
+            ignore_moving=ignore_moving,
+            reporter=reporter,
+        )
+        there, back = refinement.displacement, refinement.inverse
+    with torch.inference_mode():
+        gss = None
+        if features is not None:
+            reporter.progress(2, 3, "Comparing features")
+            gss = cosine_map(warp(features[:1], there), features[1:])
+        gvs = local_ncc_map(warp(moving, there), fixed, MAP_WINDOW, ignore=ignore_mask)
+        mask = comparison_mask(there, ignore_moving, ignore_mask)
+    return PairResult(there, back, gss, gvs, mask, refinement)
