@@ -52,7 +52,7 @@ class Plan:
         Image of each case.
     roles
         Role of each case.
-    groups
+    persons
         Cases that belong to one person.
     labels
         Where labels come from, if there are any.
@@ -62,7 +62,7 @@ class Plan:
 
     images: dict[str, Path]
     roles: dict[str, Role]
-    groups: dict[str, str] = field(default_factory=dict)
+    persons: dict[str, str] = field(default_factory=dict)
     labels: LabelSource | None = None
     scheme: LabelScheme | None = None
 
@@ -177,8 +177,8 @@ def _plan_by_split(
                         "labels for it: add them or correct the split."
                     )
                 roles[case] = "unlabelled"
-    groups = {case: group for case, group in split.groups().items() if case in roles}
-    return Plan({case: found[case] for case in roles}, roles, groups, labels)
+    persons = {case: person for case, person in split.persons().items() if case in roles}
+    return Plan({case: found[case] for case in roles}, roles, persons, labels)
 
 
 def _fill(
@@ -227,7 +227,7 @@ def _case(name: str, path: Path, image: Volume, folder: Path, plan: Plan) -> Cas
         image=str(path),
         relative=relative_path(path, folder),
         role=plan.roles[name],
-        group=plan.groups.get(name),
+        person=plan.persons.get(name),
         shape=image.shape,
         label_suffix=".png" if picture else ".nii.gz",
     )

@@ -41,7 +41,7 @@ class Case(BaseModel):
         final score.
     status
         How far labelling by hand has come.
-    group
+    person
         What scans of one person share.
     shape
         Voxels along each axis of the file.
@@ -56,7 +56,7 @@ class Case(BaseModel):
     relative: str | None = None
     role: Role = "unlabelled"
     status: Status = "todo"
-    group: str | None = None
+    person: str | None = None
     shape: tuple[int, ...]
     label_suffix: Literal[".nii.gz", ".png"] = ".nii.gz"
 

@@ -100,10 +100,10 @@ class StudyFolder:
         *,
         role: Role | None = None,
         status: Status | None = None,
-        group: str | None = None,
+        person: str | None = None,
     ) -> None:
-        """Change role, status or group of a case; what is None stays."""
-        changes = {"role": role, "status": status, "group": group}
+        """Change role, status or person of a case; what is None stays."""
+        changes = {"role": role, "status": status, "person": person}
         with self._writing():
             self._edit_case(case_id, **{k: v for k, v in changes.items() if v is not None})
 

@@ -89,8 +89,8 @@ class Split(BaseModel):
         roles |= {case: rest for case in self.pool if case not in roles}
         return roles | dict.fromkeys(self.test, "test")
 
-    def groups(self) -> dict[str, str]:
-        """Return the group of every id that shares its person with another."""
+    def persons(self) -> dict[str, str]:
+        """Return the person of every id that shares its person with another."""
         return {case: members[0] for members in self.same_person for case in members}
 
     def check(self, path: Path) -> None:

@@ -29,7 +29,7 @@ def study_status(study: Study) -> dict[str, Any]:
         ``overlapping``, ``ignore``, ``grid`` (shape, spacing), ``align``, ``counts`` (cases by
         role, with labels, with missing images), ``review`` (cases by latest verdict), ``runs``,
         ``predictions`` (cases predicted by run), ``in_use_by`` (a living writer or None) and
-        ``cases`` (id, role, status, group, image, image_found, labels, saved, versions, verdict).
+        ``cases`` (id, role, status, person, image, image_found, labels, saved, versions, verdict).
     """
     verdicts = latest(study.review())
     cases = []
@@ -43,7 +43,7 @@ def study_status(study: Study) -> dict[str, Any]:
                 "id": case.id,
                 "role": case.role,
                 "status": case.status,
-                "group": case.group,
+                "person": case.person,
                 "image": str(image),
                 "image_found": found,
                 "labels": study.has_labels(case.id),

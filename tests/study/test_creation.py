@@ -126,11 +126,11 @@ def test_pictures_get_png_labels(tmp_path: Path) -> None:
     assert study.placement("phantom_001").method == "center"
 
 
-def test_groups_come_from_same_person(tmp_path: Path, data: Path) -> None:
+def test_persons_come_from_same_person(tmp_path: Path, data: Path) -> None:
     split = json.loads((data / "split.json").read_text()) | {"same_person": [["c", "d"]]}
     (data / "split.json").write_text(json.dumps(split))
     study = Study.create(tmp_path / "s", [data / "images"], split=data / "split.json")
-    assert [c.group for c in study.cases] == [None, None, "c", "c", None]
+    assert [c.person for c in study.cases] == [None, None, "c", "c", None]
 
 
 def test_overlapping_masks_are_taken_by_name_or_value(overlapping: Study) -> None:

@@ -32,7 +32,7 @@ def test_roles(tmp_path: Path) -> None:
     }  # fmt: skip
     assert split.roles(None)["x"] == "labelled"
     assert set(split.roles("seed0", all_labels=True).values()) == {"labelled", "test"}
-    assert split.groups() == {"y": "y", "z": "y"}
+    assert split.persons() == {"y": "y", "z": "y"}
     scheme = split.scheme()
     assert scheme is not None
     assert scheme.names == {1: "a"}

@@ -194,10 +194,10 @@ def test_a_scan_from_outside_is_placed_the_same_way(study: Study) -> None:
 # ---------------------------------------------------------------------- changes
 
 
-def test_roles_and_groups_change(study: Study) -> None:
-    study.set_case("d", role="test", group="person 1")
+def test_roles_and_persons_change(study: Study) -> None:
+    study.set_case("d", role="test", person="person 1")
     case = Study(study.folder).case("d")
-    assert (case.role, case.status, case.group) == ("test", "todo", "person 1")
+    assert (case.role, case.status, case.person) == ("test", "todo", "person 1")
     study.cases[0].role = "test"  # a copy
     assert study.case("a").role == "labelled"
 
