@@ -97,7 +97,7 @@ def features_on_grid(
     device = next(model.network.parameters()).device
     image = torch.from_numpy(np.ascontiguousarray(scan)).to(device)[None, None]
     with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-        return model.network.features(image)
+        return model.network.features(image).float()
 
 
 @torch.no_grad()
