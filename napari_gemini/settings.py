@@ -77,6 +77,13 @@ class TrainSettings(Settings):
     correspondence_every: int = Field(
         1, ge=1, description="a correspondence update before every n-th segmentation update"
     )
+    shape_transfer: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of labelled scans that gemini-semi deforms part of the way to the shape "
+        "of another scan, labels along; 0 in the paper",
+    )
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Literal["polynomial", "constant"] = "polynomial"
     gradient_clip: float | None = Field(None, gt=0)
@@ -147,6 +154,7 @@ def preset(name: PresetName, dimension: Literal[2, 3] = 3) -> TrainSettings:
         return TrainSettings(
             preset="paper",
             steps=40_000,
+            shape_transfer=0,
             learning_rate=1e-4,
             schedule="constant",
             pairs_per_step=1 if dimension == 3 else 5,

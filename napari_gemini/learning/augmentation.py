@@ -101,6 +101,24 @@ def sampling_grid(draw: AffineDraw, shape: tuple[int, ...], like: Tensor) -> Ten
     return F.affine_grid(theta.to(like.device, torch.float32), size, align_corners=True)
 
 
+def deform_grid(grid: Tensor, displacement: Tensor) -> Tensor:
+    """Send sampling positions on through a displacement field, for one interpolation in all.
+
+    Parameters
+    ----------
+    grid
+        (B, *S, d) normalised positions, as :func:`sampling_grid` returns.
+    displacement
+        (B, d, *S) in voxels; it keeps its border value beyond the grid.
+    """
+    size = displacement.shape[2:]
+    moved = F.grid_sample(
+        displacement, grid, mode="bilinear", padding_mode="border", align_corners=True
+    )
+    half = moved.new_tensor([max(n - 1, 1) / 2 for n in size])
+    return grid + (moved.movedim(1, -1) / half).flip(-1)
+
+
 def resample(image: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
     """Sample (B, C, *S) at a normalised grid; zero outside."""
     return F.grid_sample(image, grid, mode=mode, padding_mode="zeros", align_corners=True)

@@ -8,11 +8,16 @@ import torch
 from napari_gemini.correspondence.local_ncc import gvs_loss
 from napari_gemini.correspondence.similarity import cosine_map
 from napari_gemini.correspondence.warp import field_of_view_mask, warp
-from napari_gemini.learning.objectives.base import PairBatch
-from napari_gemini.learning.objectives.gemini_semi import GeminiSemi, gemini_loss, swap_halves
+from napari_gemini.learning.objectives.base import LabelledBatches, PairBatch
+from napari_gemini.learning.objectives.gemini_semi import (
+    GeminiSemi,
+    ShapeTransfer,
+    gemini_loss,
+    swap_halves,
+)
 from napari_gemini.learning.objectives.supervised import Supervised
 from napari_gemini.networks.gemini import GeminiNetwork, build_network
-from napari_gemini.settings import LossWeights, NetworkSettings
+from napari_gemini.settings import AugmentationSettings, LossWeights, NetworkSettings
 from tests.learning.helpers import tiny_cohort, tiny_settings
 
 
@@ -165,3 +170,36 @@ def test_correspondence_learns_a_known_shift() -> None:
     rim = ((grid[0] - 13.5) ** 2 + (grid[1] - 15.5) ** 2).sqrt().sub(8).abs() < 2
     assert float(flow[0][rim].mean()) > 1.5
     assert abs(float(flow[1][rim].mean())) < 1
+
+
+def test_shape_transfer_moves_scan_and_labels_alike_and_only_the_stated_share() -> None:
+    cohort = tiny_cohort(labelled=4)
+    settings = tiny_settings(
+        labelled_per_step=4,
+        shape_transfer=1.0,
+        augmentation=AugmentationSettings(rotation_degrees=0, scale_range=0),
+    )
+    network = build_network(settings.network)
+    made = ShapeTransfer(network, settings, cohort)
+    network.displacement = lambda a, b: torch.full((len(a), 2, 32, 32), 4.0)  # type: ignore[method-assign]
+    field = made([0, 1, 2, 3], torch.Generator().manual_seed(0))
+    assert field is not None
+    assert len({round(float(f.max()), 3) for f in field}) == 4
+    assert float(field.min()) > 0
+    assert float(field.max()) <= 4
+    images, target = LabelledBatches(cohort, settings, made).draw(torch.Generator().manual_seed(0))
+    assert not torch.equal(target, cohort.target([0, 1, 2, 3]))
+    assert float(images[:, 0][target == 1].mean()) > 0.75
+    nobody = ShapeTransfer(network, tiny_settings(shape_transfer=1e-9), cohort)
+    assert nobody([0, 1], torch.Generator().manual_seed(0)) is None
+
+
+def test_shape_transfer_leaves_no_gradient_and_starts_as_nothing() -> None:
+    cohort = tiny_cohort()
+    settings = tiny_settings(shape_transfer=1.0)
+    field = ShapeTransfer(build_network(settings.network), settings, cohort)(
+        [0, 1], torch.Generator().manual_seed(0)
+    )
+    assert field is not None
+    assert not field.requires_grad
+    assert float(field.abs().max()) < 1e-2

@@ -15,6 +15,7 @@ from napari_gemini.learning.augmentation import (
     AffineDraw,
     change_intensity,
     combine,
+    deform_grid,
     draw_affine,
     resample,
     sampling_grid,
@@ -80,6 +81,15 @@ def test_drawn_maps_stay_within_the_stated_ranges(seed: int, dimension: int) -> 
     identity = torch.eye(dimension, dtype=torch.float64)
     product = draw.linear @ draw.linear.transpose(1, 2) / (scale**2)[:, None, None]
     assert torch.allclose(product, identity.expand_as(product), atol=1e-9)
+
+
+def test_a_field_goes_on_from_where_the_affine_map_samples() -> None:
+    image = torch.rand(1, 1, 16, 48)
+    field = torch.zeros(1, 2, 16, 48)
+    field[:, 0], field[:, 1] = 3, -2
+    grid = deform_grid(sampling_grid(_draw([[1, 0], [0, 1]], [1, 0]), (16, 48), image), field)
+    moved = resample(image, grid)
+    assert torch.allclose(moved[..., :12, 2:], image[..., 4:, :-2], atol=1e-4)
 
 
 def test_combined_maps_sample_one_after_the_other() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from napari_gemini.learning.augmentation import (
     change_intensity,
     combine,
+    deform_grid,
     draw_affine,
     resample,
     sampling_grid,
@@ -70,12 +71,27 @@ class Objective(ABC):
         """Raise a :class:`StudyError` when the cohort cannot serve this objective."""
 
 
-class LabelledBatches:
-    """Augmented batches of labelled scans, for every objective that segments."""
+#: (positions of the drawn cases, generator) -> displacement (B, d, *S) in voxels, or None.
+ShapeChange = Callable[[list[int], torch.Generator], Tensor | None]
 
-    def __init__(self, cohort: Cohort, settings: TrainSettings) -> None:
+
+class LabelledBatches:
+    """Augmented batches of labelled scans, for every objective that segments.
+
+    Parameters
+    ----------
+    cohort, settings
+        As for :class:`Objective`.
+    change_shape
+        Gives displacements that deform the drawn scans and their labels before the affine map.
+    """
+
+    def __init__(
+        self, cohort: Cohort, settings: TrainSettings, change_shape: ShapeChange | None = None
+    ) -> None:
         self.cohort = cohort
         self.settings = settings
+        self.change_shape = change_shape
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return images (B, 1, *S) and integer targets, (B, *S) or (B, C, *S)."""
@@ -85,6 +101,9 @@ class LabelledBatches:
         affine = draw_affine(generator, settings.augmentation, cohort.shape, count)
         images = cohort.images[cases]
         grid = sampling_grid(affine, cohort.shape, images)
+        field = self.change_shape(cases, generator) if self.change_shape is not None else None
+        if field is not None:
+            grid = deform_grid(grid, field)
         target = cohort.target(cases).float()
         exclusive = target.ndim == images.ndim - 1
         target = resample(target.unsqueeze(1) if exclusive else target, grid, "nearest").round().long()

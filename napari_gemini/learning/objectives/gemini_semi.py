@@ -71,6 +71,49 @@ def gemini_loss(
     return {"loss": loss, "gss": gss, "gvs": gvs, "smooth": smooth}
 
 
+class ShapeTransfer:
+    """Deforms labelled scans part of the way to the shape of other scans, with their labels.
+
+    Not in the paper. The deformer knows how the anatomy varies over all scans, labelled or not, so
+    its fields make labelled scans of shapes that nobody labelled. Labels stay exact, since image
+    and labels are sampled at the same positions, whatever the field is worth; at the start the
+    field is the identity and nothing happens.
+
+    Parameters
+    ----------
+    network, settings, cohort
+        As for :class:`Objective`.
+    """
+
+    def __init__(self, network: GeminiNetwork, settings: TrainSettings, cohort: Cohort) -> None:
+        self.network = network
+        self.share = settings.shape_transfer
+        self.cohort = cohort
+
+    @torch.no_grad()
+    def __call__(self, cases: list[int], generator: torch.Generator) -> Tensor | None:
+        """Return displacements (B, d, *S) in voxels, or None where no scan is deformed.
+
+        Parameters
+        ----------
+        cases
+            Positions of the labelled scans in the cohort.
+        generator
+            Draws who is deformed, towards whom, and how far (uniformly from 0 to all the way).
+        """
+        count = len(self.cohort.ids)
+        chosen = torch.rand(len(cases), generator=generator) < self.share
+        others = torch.randint(count - 1, (len(cases),), generator=generator).tolist()
+        distance = torch.rand(len(cases), generator=generator) * chosen
+        if not bool(chosen.any()):
+            return None
+        # A scan is not sent to itself: numbers from its own on are moved up by one.
+        others = [other + (other >= case) for case, other in zip(cases, others, strict=True)]
+        features = self.network.features(self.cohort.images[cases + others])
+        field = self.network.displacement(*features.chunk(2))
+        return field * distance.to(field).reshape(-1, *[1] * (field.ndim - 1))
+
+
 class GeminiSemi(Objective):
     """The two-step objective of GEMINI-Semi."""
 
@@ -79,7 +122,8 @@ class GeminiSemi(Objective):
     def __init__(self, network: GeminiNetwork, settings: TrainSettings, cohort: Cohort) -> None:
         super().__init__(network, settings, cohort)
         self.pairs = PairBatches(cohort, settings)
-        self.segmentation = SegmentationUpdate(network, settings, cohort)
+        transfer = ShapeTransfer(network, settings, cohort) if settings.shape_transfer else None
+        self.segmentation = SegmentationUpdate(network, settings, cohort, transfer)
 
     def check(self) -> None:
         """Require labels."""

@@ -10,7 +10,12 @@ from torch import Tensor
 
 from napari_gemini.errors import StudyError
 from napari_gemini.learning.cohort import IGNORED, Cohort
-from napari_gemini.learning.objectives.base import LabelledBatches, Objective, Update
+from napari_gemini.learning.objectives.base import (
+    LabelledBatches,
+    Objective,
+    ShapeChange,
+    Update,
+)
 from napari_gemini.learning.segmentation_loss import segmentation_loss
 from napari_gemini.networks.gemini import GeminiNetwork
 from napari_gemini.settings import TrainSettings
@@ -23,12 +28,20 @@ class SegmentationUpdate:
     ----------
     network, settings, cohort
         As for :class:`Objective`.
+    change_shape
+        See :class:`LabelledBatches`.
     """
 
-    def __init__(self, network: GeminiNetwork, settings: TrainSettings, cohort: Cohort) -> None:
+    def __init__(
+        self,
+        network: GeminiNetwork,
+        settings: TrainSettings,
+        cohort: Cohort,
+        change_shape: ShapeChange | None = None,
+    ) -> None:
         self.network = network
         self.weight = settings.weights.segmentation
-        self.batches = LabelledBatches(cohort, settings)
+        self.batches = LabelledBatches(cohort, settings, change_shape)
 
     def terms(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw a labelled batch and return ``loss`` and ``segmentation``."""
