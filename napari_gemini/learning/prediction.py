@@ -14,6 +14,7 @@ from torch import Tensor
 from napari_gemini.correspondence.jacobian import displacement_points, jacobian_determinant
 from napari_gemini.correspondence.similarity import cosine_map
 from napari_gemini.correspondence.warp import field_of_view_mask, warp
+from napari_gemini.errors import InputError
 from napari_gemini.learning.card import ModelCard
 from napari_gemini.learning.checkpoints import LoadedModel
 from napari_gemini.learning.study_cohort import scan_on_grid
@@ -71,7 +72,11 @@ class Evidence:
 
 def model_grid(card: ModelCard) -> StudyGrid:
     """Return the grid that a model was trained on."""
-    return StudyGrid(tuple(card.grid_shape), tuple(card.spacing_mm))
+    spacing = set(card.spacing_mm)
+    isotropic = len(spacing) == 1
+    return StudyGrid(
+        tuple(card.grid_shape), spacing.pop() if isotropic else tuple(card.spacing_mm)
+    )
 
 
 def place_scan(image: Volume, card: ModelCard) -> tuple[StudyGrid, Placement]:
@@ -81,12 +86,14 @@ def place_scan(image: Volume, card: ModelCard) -> tuple[StudyGrid, Placement]:
     being cropped.
     """
     grid = model_grid(card)
-    placement = place_by_center_of_mass(image, grid)
-    if overhang(image, grid, placement) > 0:
-        spacing = grid.spacing if isinstance(grid.spacing, float) else min(grid.spacings)
-        grid = choose_grid([image], spacing=spacing)
+    try:
         placement = place_by_center_of_mass(image, grid)
-    return grid, placement
+        if overhang(image, grid, placement) == 0:
+            return grid, placement
+    except InputError:  # far larger than the scans of the study
+        pass
+    grid = choose_grid([image], spacing=min(grid.spacings))
+    return grid, place_by_center_of_mass(image, grid)
 
 
 @torch.no_grad()
