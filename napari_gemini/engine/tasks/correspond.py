@@ -19,7 +19,6 @@ from napari_gemini.engine.tasks.pair_results import (
 )
 from napari_gemini.engine.tasks.result_folder import check_result_folder, result_folder
 from napari_gemini.engine.tasks.serving import Serving, serve
-from napari_gemini.evaluation.pair_report import write_pair_report
 from napari_gemini.progress import Reporter, stop_if_cancelled
 from napari_gemini.volumes.fields import field_bytes
 
@@ -112,8 +111,7 @@ def finish_pair(
             peak_memory_mb=peak_memory_mb(device),
             command=command_line,
         )
-        write_report(folder, report)
-        write_pair_report(folder)
+        report = write_report(folder, report)
         stop_if_cancelled(reporter)
     return {**report, "out": str(out), "html": str(out / "report.html")}
 

@@ -18,6 +18,7 @@ from napari_gemini.engine.tasks.pair_inputs import PairInputs
 from napari_gemini.engine.tasks.pair_matching import PairMatch
 from napari_gemini.engine.tasks.serving import Serving
 from napari_gemini.evaluation.metrics import dice
+from napari_gemini.evaluation.pair_report import write_pair_report
 from napari_gemini.progress import Reporter, stop_if_cancelled
 from napari_gemini.volumes.atomic import write_json_atomic
 from napari_gemini.volumes.fields import apply_field, moving_points, write_field
@@ -148,10 +149,13 @@ def write_results(folder: Path, inputs: PairInputs, match: PairMatch, results: P
     write_field(folder / "field.h5", match.field)
 
 
-def write_report(folder: Path, report: dict[str, Any]) -> None:
-    """Write ``report.json`` with the list of files beside it."""
-    names = sorted(path.name for path in folder.iterdir())
-    write_json_atomic(folder / "report.json", {**report, "files": [*names, "report.json"]})
+def write_report(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """Write ``report.json`` and the page beside it, and return the report with its ``files``."""
+    files = {path.name for path in folder.iterdir()} | {"report.json", "report.html"}
+    report = {**report, "files": sorted(files)}
+    write_json_atomic(folder / "report.json", report)
+    write_pair_report(folder)
+    return report
 
 
 def make_report(
