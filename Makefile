@@ -27,7 +27,9 @@ endif
 
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet \
+# Downloads take minutes: pip shows its progress to a person and keeps logs short otherwise.
+QUIET := $(shell test -t 2 || echo --quiet --quiet)
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(QUIET) \
     --constraint constraints.txt $(PIP_OPTIONS)
 METADATA := setup.cfg pyproject.toml constraints.txt
 
