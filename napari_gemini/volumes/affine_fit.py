@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,21 +54,20 @@ def fit_affine(
     Placement
         With ``method`` "affine", or `start` itself.
     """
-    import SimpleITK as sitk
-
     on_grid = image_to_grid(reference, grid, reference_placement, normalise(reference.data))
     fixed = array_to_itk(on_grid, geometry_of_affine(grid.affine, grid.shape))
     moving = image_to_itk(volume, normalise(volume.data))
-    method = _method(sitk, grid, iterations)
+    method = _method(grid, iterations)
     # Beyond the reference there is nothing to compare with.
     mask = _covered(reference, grid, reference_placement).astype(np.uint8)
     method.SetMetricFixedMask(array_to_itk(mask, geometry_of_affine(grid.affine, grid.shape)))
     transform = _to_itk(start.matrix, grid.ndim)
     method.SetInitialTransform(transform, inPlace=True)
     try:
-        before = method.MetricEvaluate(fixed, moving)
-        method.Execute(fixed, moving)
-        after = method.MetricEvaluate(fixed, moving)
+        with _one_thread():
+            before = method.MetricEvaluate(fixed, moving)
+            method.Execute(fixed, moving)
+            after = method.MetricEvaluate(fixed, moving)
     except RuntimeError:  # no overlap, or all samples left the scan
         return start
     matrix = _from_itk(transform, grid.ndim)
@@ -75,11 +76,26 @@ def fit_affine(
     return Placement(matrix, "affine")
 
 
-def _method(sitk_module: object, grid: StudyGrid, iterations: int) -> sitk.ImageRegistrationMethod:
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let ITK sum in one order: the sums of several threads differ in their last digits.
+
+    The method's own setting does not reach the metric inside it, so the process's has to change.
+    """
+    import SimpleITK as sitk
+
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+def _method(grid: StudyGrid, iterations: int) -> sitk.ImageRegistrationMethod:
     import SimpleITK as sitk
 
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)  # sums of several threads differ in their last digits
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetInterpolator(sitk.sitkLinear)
     shrink = [factor for factor in _SHRINK if min(grid.shape) / factor >= 8]
@@ -93,10 +109,10 @@ def _method(sitk_module: object, grid: StudyGrid, iterations: int) -> sitk.Image
     )
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=max(grid.spacings) * shrink[0] / 2,
-        minStep=min(grid.spacings) * 1e-2,
+        minStep=min(grid.spacings) * 3e-3,
         numberOfIterations=iterations,
         relaxationFactor=0.6,
-        gradientMagnitudeTolerance=1e-6,
+        gradientMagnitudeTolerance=1e-8,
     )
     method.SetOptimizerScalesFromPhysicalShift()
     return method

@@ -160,7 +160,9 @@ def test_simpleitk_and_we_agree(
     judge_without_itk(positions, labels.data, our_labels, labels=True)
     judge_without_itk(positions, values, our_image, labels=False)
     world = moving_points(field, fixed)
-    through = np.moveaxis(transform_points(moving_place.affine, np.moveaxis(positions, 0, -1)), -1, 0)
+    through = np.moveaxis(
+        transform_points(moving_place.affine, np.moveaxis(positions, 0, -1)), -1, 0
+    )
     np.testing.assert_allclose(world, through, atol=5e-3)
 
 
@@ -333,7 +335,9 @@ def test_edge_is_kept_to_half_a_voxel_and_zero_beyond() -> None:
 def test_cropped_scans(tmp_path: Path, larger: str) -> None:
     """A cut-out of a scan and the whole: the field finds the cut-out's place again."""
     rng = np.random.default_rng(0)
-    place = Place((18, 17, 16), np.array([[-1.0, 0, 0, 7], [0, 0, 1, 3], [0, 1, 0, -4], [0, 0, 0, 1]]))
+    place = Place(
+        (18, 17, 16), np.array([[-1.0, 0, 0, 7], [0, 0, 1, 3], [0, 1, 0, -4], [0, 0, 0, 1]])
+    )
     labels = blocks(rng, place.shape)
     corner = place.affine.copy()
     corner[:3, 3] = (place.affine @ [5, 4, 3, 1])[:3]

@@ -424,6 +424,7 @@ def save_dicom(
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     order = np.random.default_rng(3).permutation(data.shape[2])
+    turn = change.get("turn", lambda n: direction)
     for index in range(data.shape[2]):
         if index in change.get("missing", ()):
             continue
@@ -438,7 +439,7 @@ def save_dicom(
             "0020|000e": f"1.2.3.4.{series}",
             "0020|000d": "1.2.3.4",
             "0020|0032": "\\".join(f"{v:.10g}" for v in where),
-            "0020|0037": "\\".join(f"{v:.10g}" for v in direction[:, :2].T.ravel()),
+            "0020|0037": "\\".join(f"{v:.10g}" for v in turn(index)[:, :2].T.ravel()),
             "0020|0013": str(int(order[index]) + 1),
         }
         for tag, value in tags.items():
@@ -503,6 +504,17 @@ def test_bad_dicom_folders(tmp_path: Path, dicom_affine: np.ndarray) -> None:
         tmp_path / "4d", data, dicom_affine, shift=lambda n: -step if n == 7 else np.zeros(3)
     )
     refused(folder, "one position")
+    quarter = [np.eye(3), np.array([[1.0, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]])]
+    twisted = save_dicom(tmp_path / "turn", data, np.eye(4), turn=lambda n: quarter[n == 3])
+    refused(twisted, "turned against each other|holds 2 DICOM series")
+
+
+def test_damaged_dicom_folder(tmp_path: Path, dicom_affine: np.ndarray) -> None:
+    data = np.zeros((60, 70, 4), np.int16)
+    folder = save_dicom(tmp_path / "a", data, dicom_affine)
+    first = sorted(folder.glob("*.dcm"))[0]
+    first.write_bytes(first.read_bytes()[:3000])
+    refused(folder, "truncated or damaged|apart")
 
 
 # ------------------------------------------------------------------------------------ dispatch

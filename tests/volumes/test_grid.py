@@ -52,7 +52,7 @@ def test_grid_is_canonical_and_centred() -> None:
     assert StudyGrid((16, 16), np.float32(2)).spacings == (2.0, 2.0)
     assert StudyGrid((16, 16), 2).affine[2, 2] == 1
     for shape, spacing in (((16,), 1), ((16, 16), 0), ((16, 16), (1, 2, 3)), ((0, 16), 1)):
-        with pytest.raises(ValueError, match="study grid|spacing"):
+        with pytest.raises(ValueError, match=r"study grid|spacing"):
             StudyGrid(shape, spacing)  # type: ignore[arg-type]
 
 
@@ -101,7 +101,7 @@ def test_grids_that_cannot_be() -> None:
     flat, solid = volume_at(Place((5, 6), np.eye(4))), volume_at(Place((5, 6, 7), np.eye(4)))
     with pytest.raises(InputError, match="no scan"):
         choose_grid([])
-    with pytest.raises(InputError, match="2D and the scan is 3D|one dimension"):
+    with pytest.raises(InputError, match="one dimension"):
         choose_grid([solid, flat])
     with pytest.raises(InputError, match="above 0 mm"):
         choose_grid([solid], spacing=-1)
@@ -156,16 +156,18 @@ def test_placing_puts_a_voxel_onto_a_grid_voxel(data: st.DataObject, ndim: int) 
     np.testing.assert_allclose(where, np.rint(where), atol=1e-6)
 
 
-def blob(shape: tuple[int, ...], affine: np.ndarray, world: np.ndarray) -> Volume:
-    """An ellipsoid with an off-centre hole whose voxels lie where `world` maps their points to."""
-    voxels = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), -1)
+def textured(shape: tuple[int, ...], affine: np.ndarray, world: np.ndarray) -> Volume:
+    """A textured ellipsoid; `world` maps points of this scan to points of the texture."""
+    from scipy.ndimage import gaussian_filter, map_coordinates
+
     d = len(shape)
+    texture = gaussian_filter(np.random.default_rng(5).normal(size=(40,) * d), 2.5)
+    voxels = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), -1)
     points = voxels @ affine[:d, :d].T + affine[:d, 3]
     points = points @ world[:d, :d].T + world[:d, 3]
-    radii = np.array([14.0, 10, 8])[:d]
-    data = 100 / (1 + np.exp(4 * (np.linalg.norm(points / radii, axis=-1) - 1)))
-    hole = np.linalg.norm(points - np.array([5.0, 3, 2])[:d], axis=-1)
-    return Volume((data - 80 / (1 + np.exp(2 * (hole - 4)))).astype(np.float32), affine)
+    values = map_coordinates(texture, np.moveaxis(points, -1, 0) + 19.5, order=1)
+    inside = np.linalg.norm(points / np.array([14.0, 11, 9])[:d], axis=-1) < 1
+    return Volume(((2 + values / texture.std()) * inside).astype(np.float32), affine)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -173,28 +175,27 @@ def test_affine_placement_finds_a_known_map_and_repeats_itself(ndim: int) -> Non
     shape = (40, 36, 32)[:ndim]
     affine = np.diag([-1.0, -1, 1, 1])
     affine[:ndim, 3] = np.array([19.5, 17.5, -15.5])[:ndim]
-    reference = blob(shape, affine, np.eye(4))
+    reference = textured(shape, affine, np.eye(4))
     turn = np.deg2rad(12)
     truth = np.eye(4)
     truth[:2, :2] = [[1.1 * np.cos(turn), -np.sin(turn)], [np.sin(turn), 0.95 * np.cos(turn)]]
     truth[:2, 3] = [2.0, -1.5]
-    moved = blob(shape, affine, truth)
+    moved = textured(shape, affine, truth)
     grid = choose_grid([reference, moved])
-    identity = np.eye(4)
-    given_placement = Placement(identity)
+    given_placement = Placement(np.eye(4))
     placement = place_by_affine(moved, reference, grid, given_placement)
     assert placement.method == "affine"
     again = place_by_affine(moved, reference, grid, given_placement)
     np.testing.assert_array_equal(placement.matrix, again.matrix)
-    # Reference world = truth(moved world), so a study point lies at truth^-1 in the moved scan.
+    # A study point is a point of the texture, and lies at truth^-1 in the moved scan.
     points = np.array([[8.0, 5, 4], [-8, 5, -4], [6, -6, 3], [-5, -5, -3], [0, 0, 0]])[:, :ndim]
-    expected = points @ np.linalg.inv(truth)[:ndim, :ndim].T + np.linalg.inv(truth)[:ndim, 3]
+    inverse = np.linalg.inv(truth)
+    expected = points @ inverse[:ndim, :ndim].T + inverse[:ndim, 3]
     found = points @ placement.matrix[:ndim, :ndim].T + placement.matrix[:ndim, 3]
+    assert np.linalg.norm(found - expected, axis=1).max() < 0.25
     start = place_by_center_of_mass(moved, grid).matrix
     before = points @ start[:ndim, :ndim].T + start[:ndim, 3]
-    error = np.linalg.norm(found - expected, axis=1)
-    assert error.max() < 0.6
-    assert error.mean() < 0.3 * np.linalg.norm(before - expected, axis=1).mean()
+    assert np.linalg.norm(before - expected, axis=1).max() > 2
 
 
 def test_affine_placement_of_noise_is_the_centre_of_mass() -> None:
@@ -344,9 +345,9 @@ def test_labels_have_to_be_on_the_grid_of_their_image() -> None:
 def test_images_without_content_are_refused() -> None:
     with pytest.raises(InputError, match="is constant"):
         check_image(Volume(np.full((5, 5, 5), 3.0), np.eye(4)))
+    broken = np.arange(125.0).reshape(5, 5, 5)
+    broken[1, 1, 1] = np.nan
     with pytest.raises(InputError, match="case-7 has 1 voxels that are NaN"):
-        broken = np.arange(125.0).reshape(5, 5, 5)
-        broken[1, 1, 1] = np.nan
         check_image(Volume(broken, np.eye(4)), "case-7")
     with pytest.raises(InputError, match="only 2 voxels along an axis"):
         check_image(Volume(np.arange(50.0).reshape(5, 5, 2), np.eye(4)))

@@ -353,7 +353,7 @@ def test_hostile_headers_never_crash(tmp_path: Path, ramp: np.ndarray) -> None:
     rng = np.random.default_rng(1)
     sentences: list[str] = []
     for position in range(352):
-        for value in {0, 255, 127, int(rng.integers(256))}:
+        for value in {255, int(rng.integers(256))}:
             broken = content.copy()
             broken[position] = value
             path.write_bytes(broken)
