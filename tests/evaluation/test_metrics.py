@@ -197,10 +197,14 @@ def test_single_slice_volume_is_measured_in_its_plane():
     assert 0 < volume["assd_mm"] < 1
 
 
-def test_thin_label_in_a_thick_volume_is_all_boundary():
-    a = box((9, 9, 9), (1, 1, 4), (8, 8, 5)).astype(int)
-    b = box((9, 9, 9), (1, 1, 5), (8, 8, 6)).astype(int)
-    assert score_case(a, b, (1, 1, 2.5))[1]["assd_mm"] == pytest.approx(2.5)
+@pytest.mark.parametrize("plane", [0, 4, 8])
+def test_thin_label_in_a_thick_volume_is_all_boundary(plane):
+    """Each is one voxel thick and the same, so only whole plates tell them from their rims."""
+    a = box((9, 9, 9), (1, 1, plane), (8, 8, plane + 1)).astype(int)
+    b = a.copy()
+    b[4, 4, plane] = 0
+    # b's hole is one voxel from its boundary; a plate seen as flat would be a rim, 3 away from it.
+    assert score_case(a, b, (1, 1, 2.5))[1]["assd_mm"] == pytest.approx(1 / (49 + 48))
 
 
 def test_case_scores_equal_the_single_functions():

@@ -15,6 +15,8 @@ from napari_gemini.evaluation import charts
 from napari_gemini.evaluation.doubt import rank_by_doubt
 from napari_gemini.evaluation.folders import evaluate_folders
 from napari_gemini.evaluation.run_report import write_run_report
+from napari_gemini.evaluation.run_table import case_order
+from napari_gemini.evaluation.summary import summarise
 from napari_gemini.evaluation.tables import Tile
 from napari_gemini.phantom.cohort import make_cohort
 from napari_gemini.study.scheme import LabelScheme
@@ -103,6 +105,20 @@ def test_cases_are_sorted_worst_first_with_pictures(page, study):
     assert len(thumbs) == 4
     scores = evaluate_folders(study / "study/predictions/first", study / "labels")
     assert shown[0][1] == pytest.approx(_mean(scores, "phantom_004"), abs=1e-3)
+
+
+def test_a_missed_label_makes_a_case_worse_than_a_mediocre_one():
+    def entry(dice, voxels=5):
+        return {"dice": dice, "voxels": voxels, "reference_voxels": 5}
+
+    cases = {
+        "mediocre": {"1": entry(0.7), "2": entry(0.7)},
+        "missed": {"1": entry(1.0), "2": entry(None, voxels=0)},
+        "good": {"1": entry(0.9), "2": entry(0.9)},
+        "empty": {"1": {**entry(None, 0), "reference_voxels": 0}},
+    }
+    order = case_order(cases, summarise(cases, {}), {})
+    assert order == ["missed", "mediocre", "good", "empty"]
 
 
 def _mean(scores, case):
