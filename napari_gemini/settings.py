@@ -27,7 +27,11 @@ class NetworkSettings(Settings):
     dimension: Literal[2, 3] = Field(3, description="2 for images, 3 for volumes")
     backbone: Literal["unet", "swin-unetr"] = Field("unet", description="feature network")
     base_width: int = Field(
-        16, ge=4, le=128, description="channels of the finest stage; the paper has 32", multiple_of=4
+        16,
+        ge=4,
+        le=128,
+        description="channels of the finest stage; the paper has 32",
+        multiple_of=4,
     )
     classes: int = Field(2, ge=1, le=512, description="output channels of the segmentation head")
     overlapping: bool = Field(False, description="sigmoid per label instead of one softmax")
@@ -47,7 +51,9 @@ class LossWeights(Settings):
 
     gvs: float = Field(1.0, ge=0, description="geometric visual similarity (local NCC)")
     gss: float = Field(0.8, ge=0, description="geometric semantic similarity (feature cosine)")
-    positive: float = Field(0.1, ge=0, description="share of GSS that trains the features (red path)")
+    positive: float = Field(
+        0.1, ge=0, description="share of GSS that trains the features (red path)"
+    )
     smooth: float = Field(0.4, ge=0, description="smoothness of the displacement field")
     segmentation: float = Field(100.0, ge=0, description="cross-entropy plus Dice")
 

@@ -15,9 +15,14 @@ from napari_gemini.commands.running import guarded, run_and_show
 @guarded
 def predict(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A run folder, a folder with weights, or a shipped model's name.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="A run folder, a folder with weights, or a shipped model's name."
+        ),
     ],
-    images: Annotated[list[Path] | None, typer.Argument(metavar="IMAGES...", help="Scans to be labelled.")] = None,
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="IMAGES...", help="Scans to be labelled.")
+    ] = None,
     study: Annotated[
         Path | None, typer.Option("--study", help="Label the scans of this study instead.")
     ] = None,
@@ -44,12 +49,19 @@ def predict(
         scheduler=scheduler,
         device=device,
     )
-    run_and_show(job, summarise_predictions, as_json=as_json)
+    result = run_and_show(job, summarise_predictions, as_json=as_json)
+    if result["failed"]:
+        raise typer.Exit(2)
 
 
 def summarise_predictions(result: Mapping[str, Any]) -> Iterator[str]:
-    """Say where the labels are."""
-    cases = result.get("cases") or {}
-    yield f"Labelled {len(cases)} {'scan' if len(cases) == 1 else 'scans'}: {result.get('out')}"
-    if result.get("html"):
-        yield f"Report: {result['html']}"
+    """Say where the labels are, which were doubtful and which scans failed."""
+    cases = result["cases"]
+    yield f"Labelled {len(cases)} {'scan' if len(cases) == 1 else 'scans'}: {result['out']}"
+    if result["skipped"]:
+        yield f"Up to date already: {len(result['skipped'])}"
+    for row in cases:
+        if row.get("outlier"):
+            yield f"{row['case']}: look at this one first ({'; '.join(row['reasons'])})"
+    for name, sentence in result["failed"].items():
+        yield f"{name}: FAILED. {sentence}"

@@ -107,7 +107,9 @@ def save_checkpoint(
         save_file(weights, part / WEIGHTS)
         card = card.model_copy(update={"weights_sha256": file_sha256(part / WEIGHTS)})
         (part / CARD).write_text(card.model_dump_json(indent=1))
-        save_file({k: v.detach().cpu().contiguous() for k, v in state.tensors.items()}, part / STATE)
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in state.tensors.items()}, part / STATE
+        )
         (part / STATE_JSON).write_text(json.dumps(state.values, indent=1))
         names = (WEIGHTS, CARD, STATE, STATE_JSON)
         (part / HASHES).write_text(json.dumps({n: file_sha256(part / n) for n in names}))

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from napari_gemini.errors import StudyError
-from napari_gemini.study.scheme import IGNORE_INDEX as IGNORED
 
 
 @dataclass
@@ -104,7 +103,13 @@ def assemble(
     return Cohort(
         list(ids),
         stack.unsqueeze(1),
-        {position[c]: torch.from_numpy(np.ascontiguousarray(a, np.int16)) for c, a in labels.items()},
-        {position[c]: torch.from_numpy(np.ascontiguousarray(a, bool)) for c, a in (ignored or {}).items()},
+        {
+            position[c]: torch.from_numpy(np.ascontiguousarray(a, np.int16))
+            for c, a in labels.items()
+        },
+        {
+            position[c]: torch.from_numpy(np.ascontiguousarray(a, bool))
+            for c, a in (ignored or {}).items()
+        },
         [(groups or {}).get(c) for c in ids],
     )

@@ -74,9 +74,7 @@ def model_grid(card: ModelCard) -> StudyGrid:
     """Return the grid that a model was trained on."""
     spacing = set(card.spacing_mm)
     isotropic = len(spacing) == 1
-    return StudyGrid(
-        tuple(card.grid_shape), spacing.pop() if isotropic else tuple(card.spacing_mm)
-    )
+    return StudyGrid(tuple(card.grid_shape), spacing.pop() if isotropic else tuple(card.spacing_mm))
 
 
 def place_scan(image: Volume, card: ModelCard) -> tuple[StudyGrid, Placement]:

@@ -207,9 +207,7 @@ class Trainer:
         with torch.no_grad(), self._precision():
             score = self.validator.score(self.network)
         self.network.train()
-        self.reporter.event(
-            "validation", step=self.step, score=score, title=self.validator.title
-        )
+        self.reporter.event("validation", step=self.step, score=score, title=self.validator.title)
         # A later model of equal score is the better trained one.
         if self.best_score is None or score >= self.best_score:
             self.best_score = score
@@ -273,7 +271,8 @@ class Trainer:
             if moments:
                 # Adam keeps its step counter on the host.
                 self.optimiser.state[parameter] = {
-                    k: v.clone() if k == "step" else v.to(parameter.device) for k, v in moments.items()
+                    k: v.clone() if k == "step" else v.to(parameter.device)
+                    for k, v in moments.items()
                 }
         now = {
             "threads": torch.get_num_threads(),
@@ -281,7 +280,9 @@ class Trainer:
             "autocast": str(self.autocast),
             "device": self.device.type,
         }
-        differing = [f"{k} {values.get(k)} then, {v} now" for k, v in now.items() if values.get(k) != v]
+        differing = [
+            f"{k} {values.get(k)} then, {v} now" for k, v in now.items() if values.get(k) != v
+        ]
         if differing:
             self.reporter.log(
                 "Resumed under other conditions, so the result will not equal an uninterrupted "

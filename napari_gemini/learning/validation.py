@@ -155,7 +155,9 @@ def _target_masks(target: Tensor, network: GeminiNetwork) -> Tensor:
     if network.config.overlapping:
         return (target == 1).float()
     classes = network.config.classes
-    return F.one_hot(torch.where(target == IGNORED, 0, target).long(), classes).movedim(-1, 0).float()
+    return (
+        F.one_hot(torch.where(target == IGNORED, 0, target).long(), classes).movedim(-1, 0).float()
+    )
 
 
 def _valid(target: Tensor, network: GeminiNetwork) -> Tensor:

@@ -72,9 +72,7 @@ def upsample(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, size=tuple(size), mode="trilinear", align_corners=True)
 
 
-def pad_to_multiple(
-    x: Tensor, multiple: int, minimum: int = 1
-) -> tuple[Tensor, tuple[slice, ...]]:
+def pad_to_multiple(x: Tensor, multiple: int, minimum: int = 1) -> tuple[Tensor, tuple[slice, ...]]:
     """Zero-pad the spatial axes to a multiple, half before (rounded down) and the rest after.
 
     Parameters

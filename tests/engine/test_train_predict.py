@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from napari_gemini.engine.dispatch import run_job
 from napari_gemini.engine.jobs import PredictJob, TrainJob
 from napari_gemini.engine.run_folder import RunFolder
-from napari_gemini.errors import DeviceError, InputError, ModelError, StudyError
+from napari_gemini.errors import DeviceError, ModelError, StudyError
 from napari_gemini.phantom.cohort import make_cohort
 from napari_gemini.phantom.files import write_cohort
 from napari_gemini.progress import SilentReporter
@@ -75,9 +75,7 @@ def test_training_leaves_a_run_that_can_be_repeated_and_predicted_with(study: St
     assert config["repeatability"]["threads"] == 1
     assert folder.state() == "finished"
 
-    predicted = run_job(
-        PredictJob(model=str(folder.path), study=study.folder), SilentReporter()
-    )
+    predicted = run_job(PredictJob(model=str(folder.path), study=study.folder), SilentReporter())
     names = {row["case"] for row in predicted["cases"]}
     assert names == {c.id for c in study.cases if c.role != "labelled"}
     assert all(0 <= row["agreement"] <= 1 for row in predicted["cases"])
@@ -224,11 +222,25 @@ def test_a_3d_scan_is_refused_by_a_2d_model(study: Study, tmp_path: Path) -> Non
     path = tmp_path / "cube.nii.gz"
     cube = Volume(np.random.default_rng(0).random((8, 8, 8)).astype(np.float32), np.eye(4))
     write_volume(path, cube.data, cube)
-    with pytest.raises(InputError, match="2D scans"):
-        run_job(
-            PredictJob(model=str(study.run_dir("first")), images=[path], out=tmp_path / "out"),
-            SilentReporter(),
-        )
+    result = run_job(
+        PredictJob(model=str(study.run_dir("first")), images=[path], out=tmp_path / "out"),
+        SilentReporter(),
+    )
+    assert "2D scans" in result["failed"]["cube"]
+    assert not list((tmp_path / "out").glob("cube*"))
+
+
+def test_predicting_again_does_only_what_is_missing(study: Study) -> None:
+    train(study)
+    job = PredictJob(model=str(study.run_dir("first")), study=study.folder)
+    first = run_job(job, SilentReporter())
+    assert first["skipped"] == []
+    gone = Path(first["cases"][0]["files"][0])
+    gone.unlink()
+    again = run_job(job, SilentReporter())
+    assert gone.exists()
+    assert len(again["skipped"]) == len(first["cases"]) - 1
+    assert again["cases"] == first["cases"]
 
 
 def test_overlapping_labels_train_with_sigmoids_and_come_back_as_masks(tmp_path: Path) -> None:
@@ -261,6 +273,7 @@ def test_overlapping_labels_train_with_sigmoids_and_come_back_as_masks(tmp_path:
     out = run_job(
         PredictJob(model=str(study.run_dir("first")), study=study.folder), SilentReporter()
     )
+    assert out["failed"] == {}
     row = next(r for r in out["cases"] if r["case"] == "chest2")
     heart, lung = (read_labels(path).data > 0 for path in row["files"])
     assert [Path(path).name for path in row["files"]] == ["heart.png", "lung.png"]

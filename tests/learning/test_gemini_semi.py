@@ -24,9 +24,7 @@ from tests.learning.helpers import tiny_cohort, tiny_settings
 @pytest.fixture
 def network() -> GeminiNetwork:
     torch.manual_seed(0)
-    return build_network(
-        NetworkSettings(dimension=2, base_width=8, classes=2, flow_init="kaiming")
-    )
+    return build_network(NetworkSettings(dimension=2, base_width=8, classes=2, flow_init="kaiming"))
 
 
 @pytest.fixture
@@ -36,9 +34,7 @@ def batch() -> PairBatch:
     return PairBatch(images[:1], images[1:])
 
 
-def _literal_loss(
-    network: GeminiNetwork, batch: PairBatch, weights: LossWeights
-) -> torch.Tensor:
+def _literal_loss(network: GeminiNetwork, batch: PairBatch, weights: LossWeights) -> torch.Tensor:
     """The loss as the paper writes it: one direction at a time, two feature warps each."""
     features = [network.features(image) for image in (batch.first, batch.second)]
     images = [batch.first, batch.second]
@@ -123,9 +119,9 @@ def test_an_ignored_region_changes_nothing(network: GeminiNetwork, batch: PairBa
     spoiled = batch.first.clone()
     spoiled[..., 11:13, 11:13] = 0.9
     before = gemini_loss(network, with_region, weights, window=3)["gvs"]
-    after = gemini_loss(
-        network, PairBatch(spoiled, batch.second, region, None), weights, window=3
-    )["gvs"]
+    after = gemini_loss(network, PairBatch(spoiled, batch.second, region, None), weights, window=3)[
+        "gvs"
+    ]
     free = gemini_loss(network, PairBatch(spoiled, batch.second), weights, window=3)["gvs"]
     assert float(after) == pytest.approx(float(before), abs=1e-3)
     assert abs(float(free) - float(before)) > 3e-3

@@ -18,7 +18,6 @@ import pytest
 import torch
 
 from napari_gemini.errors import ModelError, StudyError, TrainingError
-from napari_gemini.learning.cohort import Cohort
 from napari_gemini.learning.checkpoints import (
     intact_checkpoints,
     load_model,
@@ -26,6 +25,7 @@ from napari_gemini.learning.checkpoints import (
     load_weights,
     resolve_model,
 )
+from napari_gemini.learning.cohort import Cohort
 from napari_gemini.learning.objectives.base import Objective, Update
 from napari_gemini.learning.objectives.registry import objective_class
 from napari_gemini.learning.objectives.supervised import Supervised
@@ -179,7 +179,9 @@ def test_sigkill_at_random_moments_never_corrupts_a_checkpoint(tmp_path: Path) -
     reached = 0
     for moment in (0.05, 0.37, 0.61):
         process = subprocess.Popen(
-            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-c", script],
+            stdout=subprocess.PIPE,
+            text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
         assert process.stdout is not None
@@ -357,4 +359,6 @@ def test_transfer_takes_the_backbone_and_leaves_a_head_of_other_labels(trained: 
     left = load_weights(network, weights, strict=False, source="x")
     assert set(left) == {"head.3.weight", "head.3.bias"}
     own = network.state_dict()
-    assert torch.equal(own["backbone.encoder.0.0.0.weight"], weights["backbone.encoder.0.0.0.weight"])
+    assert torch.equal(
+        own["backbone.encoder.0.0.0.weight"], weights["backbone.encoder.0.0.0.weight"]
+    )

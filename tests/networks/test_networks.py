@@ -114,9 +114,7 @@ def test_a_field_on_blocks_keeps_its_position_and_unit(stride: int) -> None:
 def test_velocity_gives_a_map_without_folds() -> None:
     settings = NetworkSettings(dimension=2, base_width=8, velocity_steps=7, flow_init="kaiming")
     network = GeminiNetwork(settings)
-    smooth = torch.nn.functional.interpolate(
-        torch.randn(1, 8, 4, 4), size=(32, 32), mode="bicubic"
-    )
+    smooth = torch.nn.functional.interpolate(torch.randn(1, 8, 4, 4), size=(32, 32), mode="bicubic")
     field = network.displacement(smooth, smooth.flip(2))
     dx = field[:, :, 1:, :-1] - field[:, :, :-1, :-1]
     dy = field[:, :, :-1, 1:] - field[:, :, :-1, :-1]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_gemini.engine.batch import BatchTarget, run_batch
 from napari_gemini.engine.device import choose_precision, select_device
 from napari_gemini.engine.jobs import PredictJob
 from napari_gemini.engine.provenance import collect_provenance
 from napari_gemini.errors import InputError
 from napari_gemini.evaluation.doubt import EVIDENCE, rank_by_doubt
-from napari_gemini.learning.checkpoints import LoadedModel, load_model
+from napari_gemini.learning.card import ModelCard
+from napari_gemini.learning.checkpoints import (
+    WEIGHTS,
+    LoadedModel,
+    load_model,
+    read_card,
+    resolve_model,
+)
 from napari_gemini.learning.prediction import (
     Atlas,
-    Evidence,
     features_on_grid,
     labels_from_features,
     model_grid,
@@ -29,7 +38,7 @@ from napari_gemini.learning.prediction import (
 )
 from napari_gemini.learning.study_cohort import scan_on_grid, target_on_grid
 from napari_gemini.networks.gemini import GeminiNetwork
-from napari_gemini.progress import Reporter, stop_if_cancelled
+from napari_gemini.progress import Reporter
 from napari_gemini.study.naming import by_case, find_images
 from napari_gemini.study.scheme import slug
 from napari_gemini.study.study import Study
@@ -49,8 +58,22 @@ class _Scan:
     suffix: str
 
 
+@dataclass(frozen=True)
+class _Session:
+    """What all targets of one process share: model, study and its labelled scans."""
+
+    model: LoadedModel
+    device: torch.device
+    autocast: torch.dtype | None
+    study: Study | None
+    atlases: list[Atlas]
+
+
 def run(job: PredictJob, reporter: Reporter) -> dict[str, Any]:
     """Label scans and say which labels are doubtful.
+
+    A scan whose labels are up to date is left as it is, and one that fails does not stop the
+    others.
 
     Parameters
     ----------
@@ -62,8 +85,9 @@ def run(job: PredictJob, reporter: Reporter) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``out``, ``model``, ``seconds``, ``device`` and ``cases``, most doubtful first, each with
-        its file and, with a study, ``agreement``, ``gss_mean`` and ``fold_percent``.
+        ``out``, ``model``, ``seconds``, ``device``, ``failed`` (sentence by case), ``skipped`` and
+        ``cases``, most doubtful first, each with its files and, with a study, ``agreement``,
+        ``gss_mean`` and ``fold_percent``; the same is in ``predictions.json`` in the folder.
 
     Raises
     ------
@@ -72,58 +96,78 @@ def run(job: PredictJob, reporter: Reporter) -> dict[str, Any]:
     """
     started = time.monotonic()
     device = select_device(job.device)
-    model = load_model(job.model, device)
+    folder = resolve_model(job.model)
+    card = read_card(folder)
     study = None if job.study is None else Study.open(job.study)
     scans = list(_scans_of_study(study) if study is not None else _scans_of_images(job.images))
-    out = job.out or _default_folder(study, model)
-    make_folder(out)
-    precision = choose_precision("auto", device)
-    autocast = torch.bfloat16 if precision == "bf16" and _is_unet(model) else None
-    atlases = list(_atlases(study, model, autocast)) if study is not None else []
-    rows = []
-    for index, scan in enumerate(scans):
-        stop_if_cancelled(reporter)
-        reporter.progress(index, len(scans), f"predicting {scan.name}")
-        rows.append(_predict_one(scan, out, model, study, atlases, autocast))
-        reporter.event("target_done", **rows[-1])
-    reporter.progress(len(scans), len(scans), "predicting")
+    out = job.out or _default_folder(study, folder)
+    targets = [_target(scan, out, folder, card, study) for scan in scans]
+    # The folder of the weights goes along: a run may get a better checkpoint meanwhile.
+    work = functools.partial(
+        predict_one, model=str(folder), study=job.study, out=out, device=str(device)
+    )
+    summary = run_batch(targets, work, out, reporter, job.scheduler)
+    rows = [
+        {"case": key, **outcome.values}
+        for key, outcome in summary.outcomes.items()
+        if outcome.status in ("done", "skipped")
+    ]
     result = {
         "out": str(out),
         "model": job.model,
-        "model_card": model.card.model_dump(mode="json", exclude={"data_sha256"}),
+        "model_card": card.model_dump(mode="json", exclude={"data_sha256"}),
         "device": str(device),
-        "precision": "bf16" if autocast is not None else "fp32",
         "seconds": time.monotonic() - started,
         "cases": _most_doubtful_first(rows),
+        "failed": {key: summary.outcomes[key].message for key in summary.keys("failed")},
+        "skipped": summary.keys("skipped"),
         "provenance": collect_provenance(),
     }
     write_json_atomic(out / SUMMARY, result)
     return result
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder for results with its parents.
-
-    Raises
-    ------
-    InputError, EngineError
-        If it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise explain_write_error(error, folder) from error
-
-
-def _is_unet(model: LoadedModel) -> bool:
-    return model.card.network.backbone == "unet"
+def predict_one(
+    target: BatchTarget,
+    reporter: Reporter,
+    *,
+    model: str,
+    study: Path | None,
+    out: Path,
+    device: str,
+) -> dict[str, Any]:
+    """Label one scan and write its labels; runs here or on a worker of a cluster."""
+    session = _session(model, study, device)
+    suffix = str(target.parameters["suffix"])
+    scan = _Scan(target.key, Path(target.inputs["image"]), suffix)
+    return _predict(scan, out, session)
 
 
-def _default_folder(study: Study | None, model: LoadedModel) -> Path:
+@lru_cache(maxsize=1)
+def _session(model: str, study: Path | None, device: str) -> _Session:
+    loaded = load_model(model, device)
+    reduced = choose_precision("auto", device) == "bf16" and loaded.card.network.backbone == "unet"
+    autocast = torch.bfloat16 if reduced else None
+    opened = None if study is None else Study.open(study)
+    atlases = [] if opened is None else list(_atlases(opened, loaded, autocast))
+    return _Session(loaded, torch.device(device), autocast, opened, atlases)
+
+
+def _target(
+    scan: _Scan, out: Path, folder: Path, card: ModelCard, study: Study | None
+) -> BatchTarget:
+    inputs = {"image": scan.path, "weights": folder / WEIGHTS}
+    if study is not None:
+        for case in study.cases_with("labelled", labels=True):
+            inputs[f"labels of {case.id}"] = study.labels_path(case.id)
+    outputs = [out / scan.name if card.network.overlapping else out / f"{scan.name}{scan.suffix}"]
+    return BatchTarget(scan.name, inputs, outputs, {"suffix": scan.suffix})
+
+
+def _default_folder(study: Study | None, folder: Path) -> Path:
     assert study is not None
-    run = model.folder.parent.parent
-    name = run.name if run.parent == study.runs_dir else model.folder.name
-    return study.predictions_dir(name)
+    run = folder.parent.parent
+    return study.predictions_dir(run.name if run.parent == study.runs_dir else folder.name)
 
 
 def _scans_of_study(study: Study) -> Iterator[_Scan]:
@@ -137,14 +181,8 @@ def _scans_of_images(images: list[Path]) -> Iterator[_Scan]:
         yield _Scan(name, path, ".png" if path.suffix.lower() == ".png" else ".nii.gz")
 
 
-def _predict_one(
-    scan: _Scan,
-    out: Path,
-    model: LoadedModel,
-    study: Study | None,
-    atlases: list[Atlas],
-    autocast: torch.dtype | None,
-) -> dict[str, Any]:
+def _predict(scan: _Scan, out: Path, session: _Session) -> dict[str, Any]:
+    model, study, autocast = session.model, session.study, session.autocast
     image = study.load_image(scan.name) if study is not None else read_volume(scan.path)
     check_dimension(image, model)
     grid, placement = _place(scan, image, model, study)
@@ -152,14 +190,11 @@ def _predict_one(
     features = features_on_grid(model, array, autocast)
     labels = labels_from_features(model, features, grid, placement, image)
     files = _write(out, scan, labels, image, model)
-    row: dict[str, Any] = {"case": scan.name, "files": [str(f) for f in files]}
-    if atlases and grid.shape == tuple(model.card.grid_shape):
-        with torch.autocast(
-            features.device.type, dtype=autocast, enabled=autocast is not None
-        ):
-            evidence: Evidence = weigh_evidence(model, features, atlases)
-        row |= asdict(evidence)
-    return row
+    values: dict[str, Any] = {"files": [str(file) for file in files]}
+    if session.atlases and grid == model_grid(model.card):
+        with torch.autocast(session.device.type, dtype=autocast, enabled=autocast is not None):
+            values |= asdict(weigh_evidence(model, features, session.atlases))
+    return values
 
 
 def _place(
@@ -187,9 +222,7 @@ def check_dimension(image: Volume, model: LoadedModel) -> None:
         )
 
 
-def _atlases(
-    study: Study, model: LoadedModel, autocast: torch.dtype | None
-) -> Iterator[Atlas]:
+def _atlases(study: Study, model: LoadedModel, autocast: torch.dtype | None) -> Iterator[Atlas]:
     """Yield the labelled scans of the study, when the model can carry their labels over."""
     trained_to_deform = model.card.objective != "supervised"
     same_labels = model.card.network.classes == study.scheme.classes
@@ -220,9 +253,13 @@ def _write(
         write_labels(path, labels, image)
         return [path]
     paths = []
-    make_folder(out / scan.name)
+    folder = out / scan.name
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise explain_write_error(error, folder) from error
     for name, mask in zip(model.card.labels.values(), labels, strict=True):
-        paths.append(out / scan.name / f"{slug(name)}{scan.suffix}")
+        paths.append(folder / f"{slug(name)}{scan.suffix}")
         write_labels(paths[-1], mask, image)
     return paths
 

@@ -60,9 +60,7 @@ def run(job: TrainJob, reporter: Reporter) -> dict[str, Any]:
     study = Study.open(job.study)
     folder = run_folder_of(job)
     device = select_device(job.device)
-    settings = job.settings.model_copy(
-        update={"network": fit_network(job.settings.network, study)}
-    )
+    settings = job.settings.model_copy(update={"network": fit_network(job.settings.network, study)})
     autocast = autocast_dtype(settings, device)
     facts = setup_determinism(settings.seed, settings.threads)
     data = load_study_cohort(study, settings, reporter, device)
@@ -70,9 +68,7 @@ def run(job: TrainJob, reporter: Reporter) -> dict[str, Any]:
     card = describe_model(study, settings, data.intensity_mode, library_versions())
     objective = objective_class(settings.objective)(network, settings, data.cohort)
     objective.check()
-    trainer = Trainer(
-        objective, folder.path, card, reporter, _validator(settings, data), autocast
-    )
+    trainer = Trainer(objective, folder.path, card, reporter, _validator(settings, data), autocast)
     resumed = job.resume and trainer.resume()
     if not resumed and job.init is not None:
         start_from(network, job.init, reporter)

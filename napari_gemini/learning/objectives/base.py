@@ -106,7 +106,9 @@ class LabelledBatches:
             grid = deform_grid(grid, field)
         target = cohort.target(cases).float()
         exclusive = target.ndim == images.ndim - 1
-        target = resample(target.unsqueeze(1) if exclusive else target, grid, "nearest").round().long()
+        target = (
+            resample(target.unsqueeze(1) if exclusive else target, grid, "nearest").round().long()
+        )
         images = change_intensity(resample(images, grid), generator, settings.augmentation)
         return images, target.squeeze(1) if exclusive else target
 

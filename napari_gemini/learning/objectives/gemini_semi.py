@@ -60,9 +60,7 @@ def gemini_loss(
     fixed_images, fixed_features = swap_halves(images), swap_halves(features)
     displacement = network.displacement(features, fixed_features)
     ignored = ignored_voxels(batch)
-    mask = comparison_mask(
-        displacement, ignored, None if ignored is None else swap_halves(ignored)
-    )
+    mask = comparison_mask(displacement, ignored, None if ignored is None else swap_halves(ignored))
     gss = gss_loss(features, fixed_features, displacement, mask, red_weight=weights.positive)
     gvs = gvs_loss(warp(images, displacement), fixed_images, mask, window=window)
     smooth = smoothness_loss(displacement)
