@@ -48,9 +48,7 @@ _add(study_app, status, "study status hips/")
 _add(app, train, "train hips/ --preset quick --run first")
 _add(app, predict, "predict hips/runs/first --study hips/ --out labels/")
 _add(app, correspond, "correspond a.nii.gz b.nii.gz --out a_to_b/ --labels a_labels.nii.gz")
-_add(
-    app, propagate, "propagate --atlas a.nii.gz --labels a_labels.nii.gz b.nii.gz --out carried/"
-)
+_add(app, propagate, "propagate --atlas a.nii.gz --labels a_labels.nii.gz b.nii.gz --out carried/")
 _add(app, embed, "embed a.nii.gz --out features/ --model hips/runs/first")
 _add(app, evaluate, "evaluate labels/ reference/ --out scores.json")
 _add(app, doctor, "doctor")

@@ -8,14 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_gemini.commands.options import AsJson, Debug, Device, Model, Out, Refine
+from napari_gemini.commands.options import AsJson, Debug, Device, Model, Out, Refine, Spacing
 from napari_gemini.commands.running import guarded, number, run_and_show
 
 
 @guarded
 def correspond(
-    moving: Annotated[Path, typer.Argument(metavar="MOVING", help="Scan that is brought to the other.")],
-    fixed: Annotated[Path, typer.Argument(metavar="FIXED", help="Scan that stays; all results lie on its grid.")],
+    moving: Annotated[
+        Path, typer.Argument(metavar="MOVING", help="Scan that is brought to the other.")
+    ],
+    fixed: Annotated[
+        Path, typer.Argument(metavar="FIXED", help="Scan that stays; all results lie on its grid.")
+    ],
     out: Out,
     model: Model = None,
     labels: Annotated[
@@ -30,10 +34,7 @@ def correspond(
         Path | None,
         typer.Option("--ignore", help="Mask on FIXED's grid of what must not count (lesion, ...)."),
     ] = None,
-    spacing: Annotated[
-        float | None,
-        typer.Option("--spacing", metavar="MM", help="Voxel size to compute at (coarser: less memory)."),
-    ] = None,
+    spacing: Spacing = None,
     device: Device = "auto",
     as_json: AsJson = False,
     debug: Debug = False,

@@ -59,8 +59,7 @@ def summarise_demo(result: Mapping[str, Any]) -> Iterator[str]:
     )
     yield (
         f"Landmark error of a pair: {tre['before']:.2f} {tre['unit']} before, "
-        f"{tre['after']:.2f} {tre['unit']} after"
-        + ("" if shows["tre_halved"] else "  NOT HALVED")
+        f"{tre['after']:.2f} {tre['unit']} after" + ("" if shows["tre_halved"] else "  NOT HALVED")
     )
     yield (
         f"Folds of that pair: {result['fold_percent']:g} %, by the digital criterion "

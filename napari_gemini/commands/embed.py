@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_gemini.commands.options import AsJson, Debug, Device, Model, Out
+from napari_gemini.commands.options import AsJson, Debug, Device, Model, Out, Spacing
 from napari_gemini.commands.running import guarded, number, run_and_show
 
 
@@ -17,10 +17,12 @@ def embed(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", help="Scan whose voxels are embedded.")],
     out: Out,
     image2: Annotated[
-        Path | None, typer.Argument(metavar="[IMAGE2]", help="A second scan, embedded together with the first.")
+        Path | None,
+        typer.Argument(metavar="[IMAGE2]", help="A second scan, embedded together with the first."),
     ] = None,
     model: Model = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="Labels of IMAGE.")] = None,
+    spacing: Spacing = None,
     samples: Annotated[
         int, typer.Option("--samples", min=10, help="Voxels drawn from each scan.")
     ] = 2000,
@@ -40,6 +42,7 @@ def embed(
         out=out,
         model=model,
         labels=labels,
+        spacing=spacing,
         samples=samples,
         seed=seed,
         perplexity=perplexity,

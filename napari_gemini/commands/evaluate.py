@@ -14,8 +14,12 @@ from napari_gemini.commands.running import guarded, number, run_and_show
 
 @guarded
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of predicted label maps.")],
-    references: Annotated[Path, typer.Argument(metavar="REFERENCES", help="Folder of true ones, named alike.")],
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="Folder of predicted label maps.")
+    ],
+    references: Annotated[
+        Path, typer.Argument(metavar="REFERENCES", help="Folder of true ones, named alike.")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="report.json", help="Where to write.")],
     device: Device = "auto",
     as_json: AsJson = False,

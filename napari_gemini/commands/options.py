@@ -54,6 +54,14 @@ Refine = Annotated[
         help="Steps of instance refinement. Without it: 0 with a model, 100 without.",
     ),
 ]
+Spacing = Annotated[
+    float | None,
+    typer.Option(
+        "--spacing",
+        metavar="MM",
+        help="Voxel size to compute at; larger is faster and takes less memory.",
+    ),
+]
 Scheduler = Annotated[
     str | None,
     typer.Option(

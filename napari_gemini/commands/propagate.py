@@ -8,13 +8,24 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_gemini.commands.options import AsJson, Debug, Device, Model, Out, Refine, Scheduler
+from napari_gemini.commands.options import (
+    AsJson,
+    Debug,
+    Device,
+    Model,
+    Out,
+    Refine,
+    Scheduler,
+    Spacing,
+)
 from napari_gemini.commands.running import guarded, number, run_and_show
 
 
 @guarded
 def propagate(
-    targets: Annotated[list[Path], typer.Argument(metavar="TARGETS...", help="Scans to be labelled.")],
+    targets: Annotated[
+        list[Path], typer.Argument(metavar="TARGETS...", help="Scans to be labelled.")
+    ],
     atlas: Annotated[Path, typer.Option("--atlas", help="Scan that has labels.")],
     labels: Annotated[Path, typer.Option("--labels", help="Its labels.")],
     out: Out,
@@ -28,10 +39,7 @@ def propagate(
         ),
     ] = None,
     refine: Refine = None,
-    spacing: Annotated[
-        float | None,
-        typer.Option("--spacing", metavar="MM", help="Voxel size to compute at (coarser: less memory)."),
-    ] = None,
+    spacing: Spacing = None,
     scheduler: Scheduler = None,
     device: Device = "auto",
     as_json: AsJson = False,

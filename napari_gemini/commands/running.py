@@ -26,7 +26,7 @@ INTERRUPTED = 130
 def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
     """Make a command end with one sentence and an exit code instead of a traceback.
 
-    The wrapped command's keyword arguments ``as_json`` and ``debug`` say how to tell about an error:
+    The wrapped command's keyword arguments ``as_json`` and ``debug`` say how to tell of an error:
     with ``as_json`` standard output also gets ``{"error": ..., "exit_code": ...}``, with ``debug``
     the traceback goes to standard error before the sentence.
     """
@@ -69,9 +69,7 @@ def tell(error: BaseException, *, debug: bool = False, as_json: bool = False) ->
         sentence, code = str(shown), shown.exit_code
         if shown is not error and not debug:
             # explain() speaks of a log, which a command does not have.
-            sentence = sentence.replace(
-                "the log has the details", "run it again with --debug for the details"
-            )
+            sentence = sentence.replace("the log has the details", "--debug shows the details")
         print(f"Error: {sentence}", file=sys.stderr)
     if as_json:
         print(json.dumps({"error": sentence, "exit_code": code}))

@@ -22,7 +22,10 @@ def new(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make the study in.")],
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGES...", help="Scans: files, patterns, folders of images or of DICOM series."),
+        typer.Argument(
+            metavar="IMAGES...",
+            help="Scans: files, patterns, folders of images or of DICOM series.",
+        ),
     ],
     labels: Annotated[
         Path | None,

@@ -39,13 +39,16 @@ def train(
     ] = None,
     init: Annotated[
         str | None,
-        typer.Option("--init", metavar="MODEL", help="Model whose weights the training starts from."),
+        typer.Option(
+            "--init", metavar="MODEL", help="Model whose weights the training starts from."
+        ),
     ] = None,
     freeze_backbone: Annotated[
         bool, typer.Option("--freeze-backbone", help="Train only deformer and head.")
     ] = False,
     run: Annotated[
-        str | None, typer.Option("--run", metavar="NAME", help="Name of the run; the next free one.")
+        str | None,
+        typer.Option("--run", metavar="NAME", help="Name of the run; the next free one."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run from its last checkpoint.")
@@ -53,7 +56,9 @@ def train(
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Segmentation updates in all.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Seed of everything random.")
+    ] = None,
     base_width: Annotated[
         int | None, typer.Option("--base-width", help="Channels of the finest stage.")
     ] = None,
@@ -110,7 +115,9 @@ def train(
         run=run,
         settings=TrainSettings()
         if resume
-        else _settings(study, preset or "standard", objective, steps, seed, base_width, assignments),
+        else _settings(
+            study, preset or "standard", objective, steps, seed, base_width, assignments
+        ),
         init=init,
         freeze_backbone=freeze_backbone,
         device=device,

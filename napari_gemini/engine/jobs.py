@@ -168,13 +168,14 @@ class PropagateJob(Job):
 class EmbedJob(Job):
     """Voxel features to t-SNE to clusters, of one image or of two together."""
 
-    memory_advice: ClassVar[str] = "use fewer --samples or --device cpu"
+    memory_advice: ClassVar[str] = "use a larger --spacing, fewer --samples or --device cpu"
     kind: Literal["embed"] = "embed"
     image: FilePath
     image2: FilePath | None = None
     out: FilePath
     model: OptionalModel = None
     labels: FilePath | None = None
+    spacing: Spacing = None
     samples: int = Field(
         default=2000, ge=10, le=200_000, description="voxels drawn from each image"
     )

@@ -154,9 +154,7 @@ def test_bad_scans(
 def test_labels_on_another_grid(run: Run, tmp_path: Path, scans: list[Path]) -> None:
     labels = save(tmp_path / "labels.nii.gz", np.ones((8, 8, 8), np.uint8))
     before = everything_in(tmp_path)
-    answer = run(
-        "correspond", scans[0], scans[1], "--labels", labels, "--out", tmp_path / "out"
-    )
+    answer = run("correspond", scans[0], scans[1], "--labels", labels, "--out", tmp_path / "out")
     assert answer.code == 2
     assert "grid" in answer.sentence
     assert everything_in(tmp_path) == before
@@ -283,9 +281,7 @@ def test_debug_shows_the_traceback(run: Run, tmp_path: Path) -> None:
     assert "Traceback" in answer.err
 
 
-def test_results_do_not_replace_other_files(
-    run: Run, tmp_path: Path, scans: list[Path]
-) -> None:
+def test_results_do_not_replace_other_files(run: Run, tmp_path: Path, scans: list[Path]) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("years of work")
     answer = run("correspond", scans[0], scans[1], "--out", tmp_path / "out")

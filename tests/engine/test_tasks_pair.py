@@ -121,18 +121,20 @@ def test_the_field_gives_the_same_in_simpleitk(pair: tuple[CorrespondJob, Any]) 
     )
     nearest = sitk.Resample(labels, fixed, transform, sitk.sitkNearestNeighbor, 0)
     carried = sitk.ReadImage(str(job.out / "labels.nii.gz"))
-    assert np.array_equal(
-        sitk.GetArrayViewFromImage(carried), sitk.GetArrayViewFromImage(nearest)
-    )
+    assert np.array_equal(sitk.GetArrayViewFromImage(carried), sitk.GetArrayViewFromImage(nearest))
 
 
-def test_correspondence_is_nearer_to_the_truth(volumes: Path, pair: tuple[CorrespondJob, Any]) -> None:
+def test_correspondence_is_nearer_to_the_truth(
+    volumes: Path, pair: tuple[CorrespondJob, Any]
+) -> None:
     job, result = pair
     truth = read_truth(volumes)
     names = case_name(job.fixed), case_name(job.moving)
     points = truth.landmarks(names[0]).points
     after = np.nanmean(
-        truth.target_registration_error(*names, map_points(read_field(job.out / "field.h5"), points))
+        truth.target_registration_error(
+            *names, map_points(read_field(job.out / "field.h5"), points)
+        )
     )
     middle = truth.landmarks(names[1]).points.mean(0) - points.mean(0)
     before = np.nanmean(truth.target_registration_error(*names, points + middle))
@@ -195,9 +197,7 @@ def test_pictures_have_pixels_and_no_millimetres(pictures: Path, tmp_path: Path)
         sitk.sitkNearestNeighbor,
         0,
     )
-    assert np.array_equal(
-        sitk.GetArrayViewFromImage(carried), sitk.GetArrayViewFromImage(nearest)
-    )
+    assert np.array_equal(sitk.GetArrayViewFromImage(carried), sitk.GetArrayViewFromImage(nearest))
 
 
 def test_a_second_run_replaces_the_first(volumes: Path, tmp_path: Path) -> None:
@@ -283,9 +283,7 @@ def test_propagate_refuses_before_it_writes(volumes: Path, tmp_path: Path) -> No
         {"targets": [target], "references": volumes / "truth" / "landmarks"},
     ):
         given = {"labels": volumes / "labels" / atlas.name, **options}
-        job = PropagateJob(
-            atlas=atlas, out=tmp_path / "out", model="none", device="cpu", **given
-        )
+        job = PropagateJob(atlas=atlas, out=tmp_path / "out", model="none", device="cpu", **given)
         with pytest.raises(InputError):
             run_job(job, SilentReporter())
         assert not (tmp_path / "out").exists()

@@ -49,9 +49,7 @@ def run(job: CorrespondJob, reporter: Reporter) -> dict[str, Any]:
     device = select_device(job.device)
     serving = serve(job.model, inputs.fixed.ndim, device)
     reporter.log(serving.sentence)
-    pair = match(
-        inputs, serving, job.refine, job.spacing, device, reporter, job.memory_advice
-    )
+    pair = match(inputs, serving, job.refine, job.spacing, device, reporter, job.memory_advice)
     return finish_pair(
         inputs, pair, serving, job.out, reporter, "correspond", started, str(device), command(job)
     )

@@ -1,6 +1,6 @@
 """The demo: the main job on a phantom cohort, from labels for five scans to a report.
 
-Everything it does goes through the same jobs as the commands, so what it leaves behind is a study, two
+Everything goes through the same jobs as the commands, so what it leaves behind is a study, two
 runs, predictions and a pair like any other.
 """
 
@@ -194,19 +194,13 @@ def train(plan: DemoPlan, study: Study, run: str, reporter: Reporter) -> None:
         stop_if_cancelled(reporter)
 
 
-def predict_and_score(
-    plan: DemoPlan, study: Study, run: str, reporter: Reporter
-) -> dict[str, Any]:
+def predict_and_score(plan: DemoPlan, study: Study, run: str, reporter: Reporter) -> dict[str, Any]:
     """Label every scan that has no labels and score it against the truth."""
     out = study.predictions_dir(run)
-    job = PredictJob(
-        model=str(study.run_dir(run)), study=study.folder, out=out, device=plan.device
-    )
+    job = PredictJob(model=str(study.run_dir(run)), study=study.folder, out=out, device=plan.device)
     run_job(job, reporter)
     truth = plan.out / "cohort" / "labels"
-    scores = EvaluateJob(
-        predictions=out, references=truth, out=plan.out / f"scores-{run}.json"
-    )
+    scores = EvaluateJob(predictions=out, references=truth, out=plan.out / f"scores-{run}.json")
     return run_job(scores, reporter)
 
 

@@ -1,4 +1,4 @@
-"""How the demo trains: the preset ``quick``, tuned to a small cohort and ten minutes of two cores."""
+"""How the demo trains: the preset ``quick``, tuned to a small cohort and a few minutes."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -33,3 +35,35 @@ def local_descriptors(image: NDArray[np.floating]) -> NDArray[np.float32]:
         parts.append(scale * ndimage.gaussian_gradient_magnitude(image, scale))
         parts.append(scale**2 * ndimage.gaussian_laplace(image, scale))
     return np.stack(parts).astype(np.float32, copy=False)
+
+
+def standardised_descriptors(
+    images: Sequence[NDArray[np.floating]], seen: Sequence[NDArray[np.integer]]
+) -> list[NDArray[np.float32]]:
+    """Describe images together: every descriptor gets mean 0 and deviation 1 over all of them.
+
+    Cosines between vectors then compare what is unusual about two voxels.
+
+    Parameters
+    ----------
+    images
+        ``S`` each, in [0, 1].
+    seen
+        ``S`` each, non-zero where an image has voxels.
+
+    Returns
+    -------
+    list of ndarray
+        ``(channels, *S)`` float32 each.
+    """
+    found = [local_descriptors(image) for image in images]
+    inside = [np.asarray(mask) != 0 for mask in seen]
+    for channel in range(len(found[0])):
+        values = np.concatenate(
+            [parts[channel][mask] for parts, mask in zip(found, inside, strict=True)]
+        )
+        mean, deviation = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+        for parts in found:
+            parts[channel] -= mean
+            parts[channel] /= max(deviation, 1e-6)
+    return found

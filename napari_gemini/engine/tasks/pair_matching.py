@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,14 +64,13 @@ class PairMatch:
     intensity_modes: tuple[str, str]
 
 
-def pair_grid(inputs: PairInputs, serving: Serving, spacing: float | None) -> StudyGrid:
-    """Choose the grid of a pair: the user's spacing, the model's, or the pair's own."""
-    scans = [inputs.moving, inputs.fixed]
+def grid_of(scans: Sequence[Volume], serving: Serving, spacing: float | None) -> StudyGrid:
+    """Choose a grid for scans: the user's spacing, the model's, or the scans' own."""
     if spacing is not None:
         return choose_grid(scans, spacing)
     if serving.card is not None:
         return choose_grid(scans, float(np.mean(serving.card.spacing_mm)))
-    return choose_grid(scans, max_voxels=MAX_VOXELS[inputs.fixed.ndim])
+    return choose_grid(scans, max_voxels=MAX_VOXELS[scans[0].ndim])
 
 
 def refine_steps(asked: int | None, serving: Serving) -> int:
@@ -121,7 +121,7 @@ def match(
         If the reporter asked to stop.
     """
     steps = refine_steps(refine, serving)
-    grid = pair_grid(inputs, serving, spacing)
+    grid = grid_of([inputs.moving, inputs.fixed], serving, spacing)
     config = serving.card.network if serving.card is not None else None
     check_memory(estimate_pair_bytes(config, grid.shape, steps), device, advice)
     _say_grid(grid, inputs, reporter)
@@ -134,7 +134,7 @@ def match(
         _tensor(inputs.fixed, grid, fixed_placement, modes[1], device),
         refine=steps,
         ignore_mask=_ignore_tensor(inputs, grid, fixed_placement, device),
-        autocast=_autocast(serving, device),
+        autocast=autocast_of(serving, device),
         reporter=reporter,
     )
     stop_if_cancelled(reporter)
@@ -167,7 +167,7 @@ def _tensor(
     return torch.from_numpy(data)[None, None].to(device)
 
 
-def _autocast(serving: Serving, device: torch.device) -> torch.dtype | None:
+def autocast_of(serving: Serving, device: torch.device) -> torch.dtype | None:
     """Return the lower precision of the network where the device is faster with it."""
     if serving.card is None or serving.card.network.backbone != "unet":
         return None

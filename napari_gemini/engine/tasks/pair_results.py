@@ -24,6 +24,7 @@ from napari_gemini.volumes.atomic import write_json_atomic
 from napari_gemini.volumes.fields import apply_field, moving_points, write_field
 from napari_gemini.volumes.grid import image_from_grid
 from napari_gemini.volumes.pictures import write_png
+from napari_gemini.volumes.reading import smallest_label_type
 from napari_gemini.volumes.volume import Volume
 from napari_gemini.volumes.writing import write_labels, write_volume
 
@@ -129,7 +130,9 @@ def dice_per_label(labels: NDArray[Any], known: NDArray[Any]) -> dict[str, float
 
     The keys are label values as text.
     """
-    values = sorted(({int(v) for v in np.unique(labels)} | {int(v) for v in np.unique(known)}) - {0})
+    values = sorted(
+        ({int(v) for v in np.unique(labels)} | {int(v) for v in np.unique(known)}) - {0}
+    )
     return {str(value): _rounded(dice(labels, known, value)) for value in values}
 
 
@@ -142,11 +145,16 @@ def write_results(folder: Path, inputs: PairInputs, match: PairMatch, results: P
         if flat:
             write_volume(folder / f"{stem}.tif", data, fixed)
     if results.labels is not None:
-        write_labels(folder / "labels.nii.gz", results.labels, fixed)
-        if flat and results.labels.max(initial=0) < 2**16:
-            kind = np.uint8 if results.labels.max(initial=0) < 256 else np.uint16
-            write_png(folder / "labels.png", results.labels.astype(kind))
+        write_label_files(folder, "labels", results.labels, fixed)
     write_field(folder / "field.h5", match.field)
+
+
+def write_label_files(folder: Path, stem: str, labels: NDArray[Any], like: Volume) -> None:
+    """Write labels as NIfTI, in 2D as PNG too (where 16 bits hold them)."""
+    write_labels(folder / f"{stem}.nii.gz", labels, like)
+    kind = smallest_label_type(int(labels.max(initial=0)))
+    if like.ndim == 2 and kind.itemsize <= 2:
+        write_png(folder / f"{stem}.png", labels.astype(kind))
 
 
 def write_report(folder: Path, report: dict[str, Any]) -> dict[str, Any]:

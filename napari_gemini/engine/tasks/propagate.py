@@ -84,9 +84,7 @@ def carry(target: BatchTarget, reporter: Reporter, *, job: PropagateJob) -> dict
     inputs = PairInputs(atlas, fixed, labels, known)
     device = select_device(job.device)
     serving = _serving(job.model, atlas.ndim, str(device))
-    pair = match(
-        inputs, serving, job.refine, job.spacing, device, reporter, job.memory_advice
-    )
+    pair = match(inputs, serving, job.refine, job.spacing, device, reporter, job.memory_advice)
     return finish_pair(
         inputs,
         pair,

@@ -1,7 +1,7 @@
 """Folders of results that appear whole or not at all.
 
-A result is prepared in a temporary folder beside its final place and renamed when it is complete, so
-an error, a full disk or Ctrl-C leaves either the former result or nothing, never half of one.
+A result is prepared in a temporary folder beside its final place and renamed when complete, so an
+error, a full disk or Ctrl-C leaves either the former result or nothing, never half of one.
 """
 
 from __future__ import annotations
