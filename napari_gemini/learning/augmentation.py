@@ -37,7 +37,7 @@ def _uniform(generator: torch.Generator, shape: tuple[int, ...], limit: float) -
 
 
 def rotation_matrices(angles: Tensor, dimension: int) -> Tensor:
-    """Return rotations (B, d, d) from angles in radians: (B, 1) in 2D, (B, 3) about each axis in 3D."""
+    """Return rotations (B, d, d) from angles in radians: (B, 1) in 2D, (B, 3) by axis in 3D."""
     cosine, sine = angles.cos(), angles.sin()
     planes = [(0, 1)] if dimension == 2 else [(1, 2), (0, 2), (0, 1)]
     total = torch.eye(dimension, dtype=angles.dtype).expand(len(angles), -1, -1)

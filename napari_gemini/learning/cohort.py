@@ -85,7 +85,7 @@ def assemble(
     images
         Arrays (*S) in [0, 1], one for each id.
     labels
-        Class index maps or masks by id; :data:`IGNORED` marks voxels that count for nothing.
+        Class index maps or masks by id; :data:`.IGNORE_INDEX` marks voxels that count for nothing.
     ignored
         Boolean arrays by id: regions such as lesions that no similarity may count.
     groups

@@ -1,4 +1,4 @@
-"""Labels for a scan from a trained network, on the scan's own grid, and a second opinion on them."""
+"""Labels for a scan from a trained network, on the scan's own grid, and a second opinion."""
 
 from __future__ import annotations
 

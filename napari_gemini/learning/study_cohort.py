@@ -14,11 +14,11 @@ from torch import Tensor
 
 from napari_gemini.errors import StudyError
 from napari_gemini.learning.card import ModelCard
-from napari_gemini.learning.cohort import IGNORED, Cohort, assemble
+from napari_gemini.learning.cohort import Cohort, assemble
 from napari_gemini.learning.validation import spread
 from napari_gemini.progress import Reporter, stop_if_cancelled
 from napari_gemini.settings import NetworkSettings, TrainSettings
-from napari_gemini.study.scheme import LabelScheme
+from napari_gemini.study.scheme import IGNORE_INDEX, LabelScheme
 from napari_gemini.study.study import Study
 from napari_gemini.volumes.checks import check_image
 from napari_gemini.volumes.grid import Placement, StudyGrid, image_to_grid, labels_to_grid
@@ -71,7 +71,7 @@ def target_on_grid(study: Study, case: str, grid: StudyGrid, placement: Placemen
     -------
     ndarray
         int16 class indices (*S), or 0/1 masks (C, *S) where labels overlap, with
-        :data:`IGNORED` where the scheme's ignore label lies.
+        :data:`IGNORE_INDEX` where the scheme's ignore label lies.
     """
     outline = study.outline(case)
     if not study.scheme.overlapping:
@@ -84,7 +84,7 @@ def target_on_grid(study: Study, case: str, grid: StudyGrid, placement: Placemen
     ignored = study.load_ignore(case)
     target = masks.astype(np.int16)
     if ignored is not None:
-        target[:, ignored] = IGNORED
+        target[:, ignored] = IGNORE_INDEX
     return np.stack([labels_to_grid(outline, grid, placement, mask) for mask in target])
 
 

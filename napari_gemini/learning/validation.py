@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_gemini.correspondence.warp import warp
-from napari_gemini.learning.cohort import IGNORED, Cohort
+from napari_gemini.learning.cohort import Cohort
 from napari_gemini.networks.gemini import GeminiNetwork
+from napari_gemini.study.scheme import IGNORE_INDEX
 
 CONSISTENCY_CASES = 4
 CONSISTENCY_ATLASES = 5
@@ -156,10 +157,12 @@ def _target_masks(target: Tensor, network: GeminiNetwork) -> Tensor:
         return (target == 1).float()
     classes = network.config.classes
     return (
-        F.one_hot(torch.where(target == IGNORED, 0, target).long(), classes).movedim(-1, 0).float()
+        F.one_hot(torch.where(target == IGNORE_INDEX, 0, target).long(), classes)
+        .movedim(-1, 0)
+        .float()
     )
 
 
 def _valid(target: Tensor, network: GeminiNetwork) -> Tensor:
-    marked = target == IGNORED
+    marked = target == IGNORE_INDEX
     return (~(marked.any(0) if network.config.overlapping else marked)).float()

@@ -1,4 +1,4 @@
-"""Building blocks that every network here shares: dimension-generic layers, padding, initialisation."""
+"""Building blocks that every network shares: layers for 2D and 3D, padding, initialisation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The deformer D_xi of GEMINI: two feature maps in, a dense displacement field out (D.2, Fig. 19)."""
+"""The deformer D_xi of GEMINI: two feature maps in, a displacement field out (D.2, Fig. 19)."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def average_blocks(x: Tensor, stride: int) -> Tensor:
 def spread_blocks(field: Tensor, stride: int, size: torch.Size) -> Tensor:
     """Interpolate a field from blocks back to voxels of the full grid and of `size`.
 
-    Block i is centred at voxel ``stride * i + (stride - 1) / 2``, which is the half-voxel convention
-    of interpolation without aligned corners.
+    Block i is centred at voxel ``stride * i + (stride - 1) / 2``, which is the half-voxel
+    convention of interpolation without aligned corners.
     """
     mode = "bilinear" if field.ndim == 4 else "trilinear"
     full = [length * stride for length in field.shape[2:]]

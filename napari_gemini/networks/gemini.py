@@ -41,8 +41,8 @@ class GeminiNetwork(nn.Module):
     def displacement(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return the field (B, d, *S), in voxels of the fixed grid, from two feature maps.
 
-        ``warped(p) = moving(p + u(p))``. With ``velocity_steps`` the deformer's output is taken as a
-        stationary velocity and integrated, else it is the displacement itself, as in the paper.
+        ``warped(p) = moving(p + u(p))``. With ``velocity_steps`` the deformer's output is taken as
+        a stationary velocity and integrated, else it is the displacement itself, as in the paper.
         """
         field = self.deformer(moving, fixed).float()
         if self.config.velocity_steps:

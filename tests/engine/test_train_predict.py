@@ -175,8 +175,8 @@ def test_a_model_can_start_another_training(study: Study, freeze: bool) -> None:
 
 def test_a_model_of_another_width_is_refused_before_training(study: Study) -> None:
     train(study, "base")
+    wider = NetworkSettings(dimension=2, base_width=8)
     with pytest.raises(ModelError, match="another network"):
-        wider = NetworkSettings(dimension=2, base_width=8)
         train(study, "next", init=str(study.run_dir("base")), network=wider)
 
 

@@ -20,12 +20,13 @@ from napari_gemini.learning.augmentation import (
     resample,
     sampling_grid,
 )
-from napari_gemini.learning.cohort import IGNORED, assemble
+from napari_gemini.learning.cohort import assemble
 from napari_gemini.learning.objectives.base import LabelledBatches, PairBatches
 from napari_gemini.learning.objectives.registry import objective_class
 from napari_gemini.learning.sampling import PairSampler, draw_cases
 from napari_gemini.learning.segmentation_loss import segmentation_loss, soft_dice_loss
 from napari_gemini.settings import AugmentationSettings
+from napari_gemini.study.scheme import IGNORE_INDEX
 from tests.learning.helpers import tiny_cohort, tiny_settings
 
 
@@ -155,15 +156,15 @@ def test_segmentation_loss_at_even_odds_is_log_of_classes_plus_dice() -> None:
 def test_ignored_voxels_change_neither_loss_nor_gradient(overlapping: bool) -> None:
     shape = (1, 2, 8, 8)
     target = torch.randint(0, 2, shape if overlapping else (1, 8, 8), generator=_generator())
-    target[..., :4] = IGNORED
+    target[..., :4] = IGNORE_INDEX
     logits = torch.randn(shape, generator=_generator()).requires_grad_()
-    loss = segmentation_loss(logits, target, overlapping=overlapping, ignore=IGNORED)
+    loss = segmentation_loss(logits, target, overlapping=overlapping, ignore=IGNORE_INDEX)
     (gradient,) = torch.autograd.grad(loss, logits)
     assert float(gradient[..., :4].abs().max()) == 0
     assert float(gradient[..., 4:].abs().max()) > 0
     other = logits.detach().clone()
     other[..., :4] = 50
-    again = segmentation_loss(other, target, overlapping=overlapping, ignore=IGNORED)
+    again = segmentation_loss(other, target, overlapping=overlapping, ignore=IGNORE_INDEX)
     assert float(again) == pytest.approx(float(loss.detach()))
 
 

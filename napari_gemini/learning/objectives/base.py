@@ -67,7 +67,7 @@ class Objective(ABC):
             The only source of randomness, so that a run can be resumed exactly.
         """
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027 - most objectives take any cohort
         """Raise a :class:`StudyError` when the cohort cannot serve this objective."""
 
 

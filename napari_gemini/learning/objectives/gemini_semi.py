@@ -5,9 +5,9 @@ deformer predict both fields and minimises
 
     L = GVS + 0.8 (GSS_blue + 0.1 GSS_red) + 0.4 smooth,
 
-each term summed over A to B and B to A. The second segments a labelled scan, with cross-entropy plus
-Dice, weighted 100. The backbone learns from both, so the few labels meet features that already know
-which voxels correspond.
+each term summed over A to B and B to A. The second segments a labelled scan, with cross-entropy
+plus Dice, weighted 100. The backbone learns from both, so the few labels meet features that already
+know which voxels correspond.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Segmentation from the labelled scans alone: the few-shot U-Net that GEMINI-Semi is compared with."""
+"""Segmentation from the labelled scans alone: the U-Net that GEMINI-Semi is compared with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from napari_gemini.errors import StudyError
-from napari_gemini.learning.cohort import IGNORED, Cohort
+from napari_gemini.learning.cohort import Cohort
 from napari_gemini.learning.objectives.base import (
     LabelledBatches,
     Objective,
@@ -19,6 +19,7 @@ from napari_gemini.learning.objectives.base import (
 from napari_gemini.learning.segmentation_loss import segmentation_loss
 from napari_gemini.networks.gemini import GeminiNetwork
 from napari_gemini.settings import TrainSettings
+from napari_gemini.study.scheme import IGNORE_INDEX
 
 
 class SegmentationUpdate:
@@ -48,7 +49,7 @@ class SegmentationUpdate:
         images, target = self.batches.draw(generator)
         logits = self.network.segment(self.network.features(images))
         loss = segmentation_loss(
-            logits, target, overlapping=self.network.config.overlapping, ignore=IGNORED
+            logits, target, overlapping=self.network.config.overlapping, ignore=IGNORE_INDEX
         )
         return {"loss": self.weight * loss, "segmentation": loss}
 
