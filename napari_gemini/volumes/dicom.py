@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ def read_dicom_folder(folder: Path) -> Volume:
             "give one of them."
         )
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+    _check_left_out(folder, names)
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileNames(names)
@@ -63,6 +65,26 @@ def read_dicom_folder(folder: Path) -> Volume:
     if len(names) > 1:
         _check_slices(folder, reader, len(names))
     return volume_of_image(image, folder)
+
+
+def _check_left_out(folder: Path, names: Sequence[str]) -> None:
+    """Refuse a folder with DICOM files that GDCM passed over: a truncated slice would be missing.
+
+    Raises
+    ------
+    InputError
+        Naming the first such file. (A DICOMDIR, the table of contents of a disc, is no slice.)
+    """
+    taken = {Path(name).name for name in names}
+    for path in sorted(folder.iterdir()):
+        if path.name in taken or path.name.upper() == "DICOMDIR" or not path.is_file():
+            continue
+        with path.open("rb") as handle:
+            if handle.read(132)[128:] == b"DICM":
+                raise InputError(
+                    f"{folder} holds {path.name}, which is DICOM and no readable slice of the "
+                    "series; copy it again if it is truncated, or remove it."
+                )
 
 
 def _check_slices(folder: Path, reader: sitk.ImageSeriesReader, count: int) -> None:

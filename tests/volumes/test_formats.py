@@ -513,8 +513,13 @@ def test_damaged_dicom_folder(tmp_path: Path, dicom_affine: np.ndarray) -> None:
     data = np.zeros((60, 70, 4), np.int16)
     folder = save_dicom(tmp_path / "a", data, dicom_affine)
     first = sorted(folder.glob("*.dcm"))[0]
-    first.write_bytes(first.read_bytes()[:3000])
-    refused(folder, "truncated or damaged|apart")
+    whole = first.read_bytes()
+    for length in (300, 3000, len(whole) - 2):
+        first.write_bytes(whole[:length])
+        refused(folder, f"{first.name}, which is DICOM and no readable slice")
+    first.write_bytes(whole)
+    (folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    assert read_volume(folder).shape == data.shape
 
 
 # ------------------------------------------------------------------------------------ dispatch
