@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from napari_gemini.engine.eta import EtaEstimator, format_seconds
+from napari_gemini.engine.reporting import PartReporter
 
 #: Seconds between two lines of progress where no bar can be drawn.
 LINE_INTERVAL = 10.0
@@ -95,7 +96,13 @@ class ConsoleReporter:
             return
         self._last_line = now
         left = f", {format_seconds(self._eta.remaining)} left" if done < total else ""
-        parts = [part for part in (message, f"{done}/{total}{left}", numbers) if part]
+        # Thousandths of parts (PartReporter) and other large totals read better as a share.
+        count = (
+            f"{100 * done // total} %"
+            if total and total % PartReporter.RESOLUTION == 0
+            else f"{done}/{total}"
+        )
+        parts = [part for part in (message, f"{count}{left}", numbers) if part]
         self.console.print("  ".join(parts), markup=False, soft_wrap=True)
 
     def log(self, message: str, level: str = "info") -> None:
