@@ -146,7 +146,6 @@ def refine_pair(
                 images.moving,
                 images.fixed,
                 steps=settings.affine_steps if settings.steps else 0,
-                window=settings.ncc_window,
                 ignore_moving=images.ignore_moving,
                 ignore_fixed=images.ignore_fixed,
                 reporter=reporter,

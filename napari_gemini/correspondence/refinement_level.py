@@ -19,7 +19,7 @@ from napari_gemini.correspondence.resampling import (
 from napari_gemini.correspondence.similarity import cosine_map
 from napari_gemini.correspondence.smoothness import smoothness_loss
 from napari_gemini.correspondence.velocity import integrate_velocity
-from napari_gemini.correspondence.warp import field_of_view_mask, identity_grid, sample
+from napari_gemini.correspondence.warp import field_of_view_mask, identity_grid, sample, touches
 from napari_gemini.settings import RefineSettings
 
 #: Voxels of a level per node of its field, along each axis.
@@ -113,7 +113,7 @@ class Level:
         self.aligned = sample(self.moving, points)
         outside = 1 - field_of_view_mask(points - self.grid)
         if self.ignore_moving is not None:
-            outside = torch.maximum(outside, (sample(self.ignore_moving, points) > 1e-6).float())
+            outside = torch.maximum(outside, touches(self.ignore_moving, points).float())
         self.aligned_unseen = outside
         if self.features is not None:
             nodes = identity_grid(self.nodes, device=self.fixed.device)
@@ -162,7 +162,7 @@ class Level:
         if self.settings.symmetric:
             warped.append(sample(fixed, points[1:]))
             targets.append(self.aligned_features)
-        counted = shrink(mask, NODE_SPACING)
+        counted = shrink(mask, NODE_SPACING) > 0.999
         return 1 - masked_mean(cosine_map(torch.cat(warped), torch.cat(targets)), counted)
 
     @torch.no_grad()
@@ -171,14 +171,14 @@ class Level:
         there = self.affine.apply(points[:1], self.stride)
         mask = field_of_view_mask(there - self.grid)
         if self.ignore_moving is not None:
-            mask = mask * (sample(self.ignore_moving, there) <= 1e-6)
+            mask = mask * ~touches(self.ignore_moving, there)
         if self.ignore_fixed is not None:
             mask = mask * (self.ignore_fixed == 0)
         if not self.settings.symmetric:
             return mask
         back = field_of_view_mask(points[1:] - self.grid) * (self.aligned_unseen == 0)
         if self.ignore_fixed is not None:
-            back = back * (sample(self.ignore_fixed, points[1:]) <= 1e-6)
+            back = back * ~touches(self.ignore_fixed, points[1:])
         return torch.cat([mask, back])
 
     def optimise(self, parameter: Tensor, steps: int, report: Report) -> Tensor:

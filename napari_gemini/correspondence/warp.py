@@ -206,6 +206,28 @@ def field_of_view_mask(displacement: Tensor, source_shape: Sequence[int] | None 
         return inside.unsqueeze(1).to(field.dtype)
 
 
+@torch.no_grad()
+def touches(mask: Tensor, coordinates: Tensor) -> Tensor:
+    """Mark coordinates whose interpolated value, or its slope, a marked voxel takes part in.
+
+    Parameters
+    ----------
+    mask
+        ``(B, 1, *source_shape)``, non-zero where marked.
+    coordinates
+        ``(B, d, *S)`` in voxels of the mask.
+
+    Returns
+    -------
+    Tensor
+        ``(B, 1, *S)`` bool. At a voxel's very centre the value needs no neighbour but the slope
+        does, so the neighbours of the nearest voxel count throughout.
+    """
+    pool = functional.max_pool2d if mask.ndim == 4 else functional.max_pool3d
+    wider = pool((mask != 0).to(working_dtype(coordinates)), 3, stride=1, padding=1)
+    return sample(wider, coordinates.detach(), mode="nearest") > 0.5
+
+
 def comparison_mask(
     displacement: Tensor,
     ignore_moving: Tensor | None = None,
@@ -230,9 +252,10 @@ def comparison_mask(
     mask = field_of_view_mask(displacement)
     with torch.no_grad():
         if ignore_moving is not None:
-            # Any contribution of an ignored voxel to the interpolated value rules it out.
-            touched = warp((ignore_moving != 0).to(mask.dtype), displacement.detach())
-            mask = mask * (touched <= 1e-6)
+            grid = identity_grid(
+                displacement.shape[2:], device=displacement.device, dtype=mask.dtype
+            )
+            mask = mask * ~touches(ignore_moving, grid + displacement)
         if ignore_fixed is not None:
             mask = mask * (ignore_fixed == 0)
     return mask
