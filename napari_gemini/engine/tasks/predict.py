@@ -102,6 +102,8 @@ def run(job: PredictJob, reporter: Reporter) -> dict[str, Any]:
     scans = list(_scans_of_study(study) if study is not None else _scans_of_images(job.images))
     out = job.out or _default_folder(study, folder)
     targets = [_target(scan, out, folder, card, study) for scan in scans]
+    # A model that cannot be used is said before anything is written.
+    _session(str(folder), job.study, str(device))
     # The folder of the weights goes along: a run may get a better checkpoint meanwhile.
     work = functools.partial(
         predict_one, model=str(folder), study=job.study, out=out, device=str(device)
