@@ -13,7 +13,9 @@ from napari_gemini.evaluation.pair_words import label_table, sentences, tiles
 from napari_gemini.evaluation.provenance import commands_of, provenance_sections
 from napari_gemini.volumes.atomic import write_text_atomic
 
-_TOLD_ELSEWHERE = {"command", "files", "hashes", "inputs", "notes", "settings", "versions"}
+_TOLD_ELSEWHERE = {
+    "command", "files", "hashes", "inputs", "notes", "schema_version", "settings", "versions",
+}  # fmt: skip
 
 
 def write_pair_report(

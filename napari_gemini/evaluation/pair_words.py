@@ -100,7 +100,7 @@ def sentences(report: Mapping[str, Any]) -> list[str]:
         )
     if report.get("mask_percent") is not None:
         said.append(
-            f"{percent(report['mask_percent'], 1)} of the fixed scan lie within the moving scan's "
+            f"{percent(report['mask_percent'], 1)} of the fixed scan lies within the moving scan's "
             "field of view; all percentages and means here are over that part."
         )
     dice = mean_dice(report)
@@ -133,19 +133,19 @@ def label_table(
     if files.labels is None:
         return None
     labels = files.labels.data
-    present = [int(value) for value in np.unique(labels) if value]
+    counts = dict(zip(*(a.tolist() for a in np.unique(labels, return_counts=True)), strict=True))
     scores = _known_scores(files)
-    values = sorted({*present, *scores})
+    values = sorted({*counts, *scores} - {0})
     within = _means_within(files, labels, values)
-    columns, rows = _label_columns(files, scores), []
+    columns, rows, cell = _label_columns(files, scores), [], _cell_size(files)
     worst_first = sorted(values, key=lambda v: _order(scores.get(v, {}).get("dice")))
     for value in worst_first if scores else values:
         entry = scores.get(value, {})
         name = f"{value}  {names[value]}" if value in names else str(value)
         row: list[Cell] = [text(name, label_color(value, colors))]
         row += [numeric(entry.get(key)) for key in ("dice", "hd95_mm", "assd_mm") if key in columns]
-        if "size" in columns:
-            row.append(numeric(float((labels == value).sum()) * _cell_size(files), 2))
+        count = counts.get(value, 0)
+        row.append(numeric(count if cell is None else count * cell, 2))
         row += [
             numeric(within[key].get(value), digits)
             for key, digits in _EVIDENCE_DIGITS
@@ -234,9 +234,10 @@ def _dice_entries(report: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _cell_size(files: PairFiles) -> float:
+def _cell_size(files: PairFiles) -> float | None:
+    """Return ml of a voxel, mm² of a pixel, None where the spacing is unknown."""
     if not files.grid.spacing_known:
-        return 1.0
+        return None
     size = abs(float(np.linalg.det(files.grid.affine[:3, :3])))
     return size / 1000 if files.grid.ndim == 3 else size
 
