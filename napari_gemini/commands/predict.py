@@ -63,5 +63,7 @@ def summarise_predictions(result: Mapping[str, Any]) -> Iterator[str]:
     for row in cases:
         if row.get("outlier"):
             yield f"{row['case']}: look at this one first ({'; '.join(row['reasons'])})"
+    if result["html"]:
+        yield f"Report: {result['html']}"
     for name, sentence in result["failed"].items():
         yield f"{name}: FAILED. {sentence}"

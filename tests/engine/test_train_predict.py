@@ -76,6 +76,8 @@ def test_training_leaves_a_run_that_can_be_repeated_and_predicted_with(study: St
     assert folder.state() == "finished"
 
     predicted = run_job(PredictJob(model=str(folder.path), study=study.folder), SilentReporter())
+    page = Path(predicted["html"]).read_text()
+    assert all(row["case"] in page for row in predicted["cases"])
     names = {row["case"] for row in predicted["cases"]}
     assert names == {c.id for c in study.cases if c.role != "labelled"}
     assert all(0 <= row["agreement"] <= 1 for row in predicted["cases"])

@@ -19,7 +19,8 @@ from napari_gemini.engine.device import choose_precision, select_device
 from napari_gemini.engine.jobs import PredictJob
 from napari_gemini.engine.provenance import collect_provenance
 from napari_gemini.errors import InputError
-from napari_gemini.evaluation.doubt import EVIDENCE, rank_by_doubt
+from napari_gemini.evaluation.doubt import EVIDENCE, Doubt, rank_by_doubt
+from napari_gemini.evaluation.run_report import write_run_report
 from napari_gemini.learning.card import ModelCard
 from napari_gemini.learning.checkpoints import (
     WEIGHTS,
@@ -114,13 +115,17 @@ def run(job: PredictJob, reporter: Reporter) -> dict[str, Any]:
         for key, outcome in summary.outcomes.items()
         if outcome.status in ("done", "skipped")
     ]
+    doubts = _rank(rows)
+    reporter.log("Writing the report.", "debug")
+    page = _write_page(study, folder, card, out, doubts)
     result = {
         "out": str(out),
+        "html": None if page is None else str(page),
         "model": job.model,
         "model_card": card.model_dump(mode="json", exclude={"data_sha256"}),
         "device": str(device),
         "seconds": time.monotonic() - started,
-        "cases": _most_doubtful_first(rows),
+        "cases": _most_doubtful_first(rows, doubts),
         "failed": {key: summary.outcomes[key].message for key in summary.keys("failed")},
         "skipped": summary.keys("skipped"),
         "provenance": collect_provenance(),
@@ -266,22 +271,36 @@ def _write(
     return paths
 
 
-def _most_doubtful_first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sort cases by doubt and say why; cases without evidence keep their order at the end."""
+def _rank(rows: list[dict[str, Any]]) -> list[Doubt]:
+    """Rank the cases that have evidence, most doubtful first."""
     evidence = {
         row["case"]: {key: row[key] for key in EVIDENCE if key in row}
         for row in rows
         if "agreement" in row
     }
-    ranked = {doubt.case: doubt for doubt in rank_by_doubt(evidence)} if evidence else {}
+    return rank_by_doubt(evidence) if evidence else []
+
+
+def _most_doubtful_first(rows: list[dict[str, Any]], doubts: list[Doubt]) -> list[dict[str, Any]]:
+    """Sort cases by doubt and say why; cases without evidence keep their order at the end."""
     by_case = {row["case"]: row for row in rows}
     judged = [
         {
-            **by_case[case],
+            **by_case.pop(doubt.case),
             "doubt": doubt.score,
             "outlier": doubt.outlier,
             "reasons": list(doubt.reasons),
         }
-        for case, doubt in ranked.items()
+        for doubt in doubts
     ]
-    return [*judged, *(row for row in rows if row["case"] not in ranked)]
+    return [*judged, *by_case.values()]
+
+
+def _write_page(
+    study: Study | None, folder: Path, card: ModelCard, out: Path, doubts: list[Doubt]
+) -> Path | None:
+    """Write the page of the run where the model is a run of the study; None elsewhere."""
+    run = folder.parent.parent
+    if study is None or run.parent != study.runs_dir or card.network.overlapping:
+        return None
+    return write_run_report(run, out=out / "report.html", predictions=out, doubts=doubts)
