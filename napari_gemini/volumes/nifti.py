@@ -2,7 +2,8 @@
 
 The header is checked against the size of the file before voxels are loaded, and a file whose
 header gives two different places in the world is refused, since other programs would choose the
-other one.
+other one. A sheared sform is taken as it is, like nibabel does; ITK cannot read such a file, so
+there a field on disk cannot be applied to the original by others.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from napari_gemini.errors import InputError
 from napari_gemini.volumes.checks import check_announced_size, check_file, damaged
 from napari_gemini.volumes.geometry import FloatArray, largest_distance
+from napari_gemini.volumes.pictures import PIXEL_AFFINE
 from napari_gemini.volumes.plane import plane_affine, squeezed_axes
 from napari_gemini.volumes.volume import Volume, check_affine
 
@@ -247,6 +249,8 @@ def _placed(path: Path, data: NDArray[Any], header: NiftiHeader) -> Volume:
     affine[:3] *= _UNITS.get(units, 1.0)
     if len(axes) == 2:
         affine = plane_affine(affine, axes)
+        # What this program writes for a picture that says nothing about millimetres.
+        known = known and not (units == 0 and np.array_equal(affine, PIXEL_AFFINE))
         data = data.reshape([data.shape[axis] for axis in axes], order="F")
     return Volume(data, affine, known, path, header)
 

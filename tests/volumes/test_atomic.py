@@ -127,6 +127,18 @@ def test_writers_at_the_same_time_do_not_mix(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a"]
 
 
+def test_the_new_file_takes_the_place_of_the_old_at_once(tmp_path: Path) -> None:
+    """The old bytes are not written over: whoever has the old file open still has all of it."""
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    os.link(path, tmp_path / "other name of the old file")
+    with path.open("rb") as reader:
+        write_bytes_atomic(path, b"new")
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"new"
+    assert (tmp_path / "other name of the old file").read_bytes() == b"old"
+
+
 def test_reasons_are_told_apart(tmp_path: Path) -> None:
     def sentence(code: int) -> str:
         return str(explain_write_error(OSError(code, os.strerror(code)), tmp_path / "a"))

@@ -220,6 +220,18 @@ def test_the_total_map_is_the_chain_of_its_parts(data: st.DataObject, ndim: int)
         np.testing.assert_allclose(x + vector, expected, atol=1e-9)
 
 
+def test_beyond_the_grid_the_displacement_of_its_edge_goes_on() -> None:
+    """The lattice reaches one step beyond a scan that fills the grid."""
+    scan = Volume(np.arange(16.0**3).reshape(16, 16, 16), np.eye(4))
+    grid = choose_grid([scan])
+    placement = place_by_center_of_mass(scan, grid)
+    u = np.broadcast_to(np.array([2.0, 0.5, -1])[:, None, None, None], (3, *grid.shape))
+    field = total_field(u, grid, placement, placement, scan, scan)
+    assert field.shape == (18, 18, 18)
+    for axis, shift in enumerate([-2.0, -0.5, -1]):
+        np.testing.assert_allclose(field.vectors[axis], shift, atol=1e-12)
+
+
 @PROPERTY
 @given(st.data(), st.sampled_from([2, 3]), st.floats(0.3, 4.0))
 def test_the_lattice_encloses_every_voxel(data: st.DataObject, ndim: int, spacing: float) -> None:

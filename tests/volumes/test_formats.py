@@ -119,6 +119,18 @@ def test_a_single_slice_is_an_image_and_goes_back_as_it_was(tmp_path: Path, suff
     np.testing.assert_array_equal(sitk.GetArrayFromImage(judged).T, data)
 
 
+def test_a_coronal_slice_keeps_right_and_superior(tmp_path: Path) -> None:
+    affine = np.array([[-2.0, 0, 0, 10], [0, 3, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1]])
+    data = marker((5, 1, 6), (3, 0, 4))
+    volume = read_volume(save_itk(tmp_path / "a.nrrd", data, Place((5, 1, 6), affine)))
+    assert volume.shape == (5, 6)
+    np.testing.assert_array_equal(np.argwhere(volume.data), [[3, 4]])
+    np.testing.assert_allclose(volume.voxel_to_world([3.0, 4]), [4, 46])
+    flat = read_volume(save_nifti(tmp_path / "a.nii", data, Place((5, 1, 6), affine)))
+    np.testing.assert_allclose(flat.affine, volume.affine)
+    np.testing.assert_array_equal(flat.data, volume.data)
+
+
 @pytest.mark.parametrize(
     ("name", "compress"), [("a.nrrd", 0), ("a.nrrd", 1), ("a.mha", 0), ("a.mha", 1)]
 )
@@ -305,6 +317,12 @@ def test_png_has_columns_first_and_no_spacing(tmp_path: Path, kind: type) -> Non
     )
     write_volume(tmp_path / "b.png", volume.data, volume)
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / "b.png")), rows)
+    # A map of the picture as NIfTI lies where the picture lies, and claims no millimetres either.
+    write_volume(tmp_path / "c.nii.gz", volume.data, volume)
+    image = read_volume(tmp_path / "c.nii.gz")
+    assert not image.spacing_known
+    np.testing.assert_array_equal(image.affine, volume.affine)
+    assert sitk.ReadImage(str(tmp_path / "c.nii.gz")).GetDirection() == judge.GetDirection()
 
 
 def test_label_pngs(tmp_path: Path) -> None:

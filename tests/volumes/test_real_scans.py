@@ -75,8 +75,8 @@ for n, shape in enumerate([(160, 190, 165), (162, 190, 160)]):
     affine[:3, 3] = [80, -90, -70]
     data = np.tile(rng.integers(0, 1000, (2, 190, 1)).astype(np.int16), (81, 1, 165))
     data = np.asfortranarray(data[: shape[0], : shape[1], : shape[2]])
-    write_volume(sys.argv[1] + f"/{n}.nii.gz", data, Volume(data, affine))
-    scans.append(read_volume(sys.argv[1] + f"/{n}.nii.gz"))
+    write_volume(sys.argv[1] + f"/{n}.nii", data, Volume(data, affine))
+    scans.append(read_volume(sys.argv[1] + f"/{n}.nii"))
 grid = choose_grid(scans)
 places = [place_by_center_of_mass(scan, grid) for scan in scans]
 on_grid = image_to_grid(scans[0], grid, places[0])
@@ -84,7 +84,6 @@ image_from_grid(on_grid, grid, places[0], scans[0])
 u = np.full((3, *grid.shape), 0.25, np.float32)
 field = total_field(u, grid, *places, *scans)
 write_field(sys.argv[1] + "/field.h5", field)
-apply_field(field, scans[1], scans[0])
 warped = apply_field(field, scans[1], scans[0], labels=True)
 write_labels(sys.argv[1] + "/labels.nii.gz", warped, scans[0])
 moving_points(field, scans[0])
