@@ -39,9 +39,7 @@ class Overview:
         self.predicted = read_labels(_file(predictions, self.result["pair"]["fixed"])).data
         labels = demo / "study" / "labels"
         self.labels = read_labels(_file(labels, self.result["pair"]["moving"]))
-        self.moving = read_volume(
-            _file(demo / "cohort" / "images", self.result["pair"]["moving"])
-        )
+        self.moving = read_volume(_file(demo / "cohort" / "images", self.result["pair"]["moving"]))
         self.position = self.slicer.middle(self.predicted != 0)
 
     def write(self, path: Path) -> None:
