@@ -1,72 +1,17 @@
 """The command line ``napari-gemini``: a thin layer that makes jobs and shows their results.
 
-Each command lives in its own file under :mod:`napari_gemini.commands`.
+Each command lives in its own file under :mod:`napari_gemini.commands`, put together in
+:mod:`napari_gemini.commands.app`. This module imports nothing at first, so that Ctrl-C is
+heard from the beginning.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-import typer
-
-from napari_gemini import __version__
-from napari_gemini.commands.correspond import correspond
-from napari_gemini.commands.demo import demo
-from napari_gemini.commands.doctor import doctor
-from napari_gemini.commands.embed import embed
-from napari_gemini.commands.evaluate import evaluate
-from napari_gemini.commands.predict import predict
-from napari_gemini.commands.propagate import propagate
-from napari_gemini.commands.running import INTERRUPTED, close_output
-from napari_gemini.commands.study import new, status
-from napari_gemini.commands.train import train
-
-app = typer.Typer(
-    name="napari-gemini",
-    help="Label five scans, get labels for all the rest, and see whether to trust them.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-study_app = typer.Typer(
-    help="Make a study and see how it is.", no_args_is_help=True, rich_markup_mode=None
-)
-
-
-def _add(group: typer.Typer, command: Callable[..., None], example: str) -> None:
-    """Add a command with an example under its help."""
-    # \b keeps the lines of the paragraph as they are.
-    group.command(epilog=f"\b\nExample:\n  napari-gemini {example}")(command)
-
-
-_add(app, demo, "demo --out my-demo")
-app.add_typer(study_app, name="study")
-_add(study_app, new, "study new hips/ scans/*.nii.gz --labels labels/")
-_add(study_app, status, "study status hips/")
-_add(app, train, "train hips/ --preset quick --run first")
-_add(app, predict, "predict hips/runs/first --study hips/ --out labels/")
-_add(app, correspond, "correspond a.nii.gz b.nii.gz --out a_to_b/ --labels a_labels.nii.gz")
-_add(app, propagate, "propagate --atlas a.nii.gz --labels a_labels.nii.gz b.nii.gz --out carried/")
-_add(app, embed, "embed a.nii.gz --out features/ --model hips/runs/first")
-_add(app, evaluate, "evaluate labels/ reference/ --out scores.json")
-_add(app, doctor, "doctor")
-
-
-def _show_version(asked: bool) -> None:
-    if asked:
-        print(f"napari-gemini {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: bool = typer.Option(
-        False, "--version", is_eager=True, callback=_show_version, help="Show the version."
-    ),
-) -> None:
-    pass
+from napari_gemini.commands.interrupts import INTERRUPTED, end_of_interrupt, hear_interrupts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,16 +28,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 for bad input, 3 for the device, 4 for the engine, 5 for a training that
         cannot go on, 130 after Ctrl-C.
     """
-    try:
-        app(list(sys.argv[1:] if arguments is None else arguments))
-    except SystemExit as end:
-        code = end.code
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    else:
-        code = 0
-    close_output()
+    with hear_interrupts() as interrupts:
+        try:
+            from napari_gemini.commands.app import app
+            from napari_gemini.commands.running import close_output
+
+            app(list(sys.argv[1:] if arguments is None else arguments))
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            # An import that is interrupted may raise whatever it likes.
+            if not interrupts.heard:
+                raise
+            end_of_interrupt()
+            return INTERRUPTED
+        else:
+            code = 0
+        close_output()
     return code if isinstance(code, int) else 0 if code is None else 1
+
+
+def __getattr__(name: str) -> Any:
+    """Give ``app``, for programs that look into the commands."""
+    if name == "app":
+        from napari_gemini.commands.app import app
+
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 if __name__ == "__main__":

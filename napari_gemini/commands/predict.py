@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_gemini.commands.options import AsJson, Debug, Device, Scheduler
-from napari_gemini.commands.running import guarded, run_and_show
+from napari_gemini.commands.running import exit_if_failed, guarded, run_and_show
 
 
 @guarded
@@ -50,8 +50,7 @@ def predict(
         device=device,
     )
     result = run_and_show(job, summarise_predictions, as_json=as_json)
-    if result["failed"]:
-        raise typer.Exit(2)
+    exit_if_failed(result, "scans")
 
 
 def summarise_predictions(result: Mapping[str, Any]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from napari_gemini.commands.options import (
     Scheduler,
     Spacing,
 )
-from napari_gemini.commands.running import guarded, number, run_and_show
+from napari_gemini.commands.running import exit_if_failed, guarded, number, run_and_show
 
 
 @guarded
@@ -62,8 +62,7 @@ def propagate(
         device=device,
     )
     result = run_and_show(job, summarise_targets, as_json=as_json)
-    if result["failed"]:
-        raise typer.Exit(2)
+    exit_if_failed(result, "targets")
 
 
 def summarise_targets(result: Mapping[str, Any]) -> Iterator[str]:

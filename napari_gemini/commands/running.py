@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
 
+from napari_gemini.commands.interrupts import INTERRUPTED, current, end_of_interrupt
+
 if TYPE_CHECKING:
     from napari_gemini.engine.jobs import Job
     from napari_gemini.progress import Reporter
 
 Parameters = ParamSpec("Parameters")
 Summary = Callable[[Mapping[str, Any]], Iterable[str]]
-
-#: What a shell reports for a command ended by Ctrl-C.
-INTERRUPTED = 130
 
 
 def guarded(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
@@ -56,15 +55,13 @@ def tell(error: BaseException, *, debug: bool = False, as_json: bool = False) ->
     as_json
         Print an object with ``error`` and ``exit_code`` on standard output too.
     """
-    from napari_gemini.engine.failures import explain
-    from napari_gemini.progress import Cancelled
-
     if debug:
         traceback.print_exception(error)
-    if isinstance(error, KeyboardInterrupt | Cancelled):
-        sentence, code = "Stopped; nothing was left half-written.", INTERRUPTED
-        print(sentence, file=sys.stderr)
+    if current.heard or isinstance(error, KeyboardInterrupt) or _is_cancelled(error):
+        sentence, code = end_of_interrupt(), INTERRUPTED
     else:
+        from napari_gemini.engine.failures import explain
+
         shown = explain(error)
         sentence, code = str(shown), shown.exit_code
         if shown is not error and not debug:
@@ -74,6 +71,12 @@ def tell(error: BaseException, *, debug: bool = False, as_json: bool = False) ->
     if as_json:
         print(json.dumps({"error": sentence, "exit_code": code}))
     return code
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    from napari_gemini.progress import Cancelled
+
+    return isinstance(error, Cancelled)
 
 
 def run_and_show(job: Job, summary: Summary, *, as_json: bool) -> dict[str, Any]:
@@ -96,6 +99,7 @@ def run_and_show(job: Job, summary: Summary, *, as_json: bool) -> dict[str, Any]
     from napari_gemini.engine.console import ConsoleReporter
     from napari_gemini.engine.dispatch import run_in_foreground
 
+    current.check()
     with ConsoleReporter() as reporter:
         result = run_in_foreground(job, reporter)
     show(result, summary, as_json=as_json)
@@ -108,6 +112,7 @@ def run_with_bar(work: Callable[[Reporter], dict[str, Any]]) -> dict[str, Any]:
     from napari_gemini.engine.interrupts import polite_interrupts
     from napari_gemini.engine.reporting import CancelReporter
 
+    current.check()
     with ConsoleReporter() as reporter, polite_interrupts() as cancel:
         return work(CancelReporter(reporter, cancel))
 
@@ -121,6 +126,23 @@ def show(result: Mapping[str, Any], summary: Summary, *, as_json: bool) -> None:
         return
     for line in summary(result):
         print(line)
+
+
+def exit_if_failed(result: Mapping[str, Any], what: str) -> None:
+    """End with an error when some of many pieces of work failed.
+
+    Parameters
+    ----------
+    result
+        With ``failed``: sentence by piece.
+    what
+        What a piece is called, in the plural.
+    """
+    failed = result.get("failed") or {}
+    if failed:
+        first, sentence = next(iter(failed.items()))
+        print(f"Error: {len(failed)} {what} failed, {first} because: {sentence}", file=sys.stderr)
+        raise typer.Exit(2)
 
 
 def close_output() -> None:
