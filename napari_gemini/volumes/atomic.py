@@ -81,6 +81,26 @@ def explain_write_error(error: OSError, final: Path) -> GeminiError:
     return EngineError(f"{final} could not be written ({reason}); check the disk and try again.")
 
 
+def make_room(path: Path, size: int) -> None:
+    """Make sure that a file of `size` bytes fits at `path`, where nothing stays.
+
+    For libraries that do not survive a full disk (HDF5 prints pages and may crash at exit).
+
+    Raises
+    ------
+    OSError
+        If it does not fit.
+    """
+    try:
+        with path.open("wb") as handle:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(handle.fileno(), 0, size)
+            else:
+                handle.write(bytes(size))
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def write_bytes_atomic(path: str | Path, content: bytes) -> None:
     """Write bytes to a file, whole or not at all; see :func:`atomic_path` for what it raises."""
     with atomic_path(path) as temporary:

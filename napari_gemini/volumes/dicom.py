@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_gemini.errors import InputError
+from napari_gemini.volumes.itk_image import quiet_itk
 from napari_gemini.volumes.itk_reading import explain, volume_of_image
 from napari_gemini.volumes.volume import Volume
 
@@ -42,7 +43,8 @@ def read_dicom_folder(folder: Path) -> Volume:
     """
     import SimpleITK as sitk
 
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    with quiet_itk():
+        series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if not series:
         raise InputError(f"{folder} is a folder without a DICOM series; give an image file.")
     if len(series) > 1:
@@ -57,7 +59,8 @@ def read_dicom_folder(folder: Path) -> Volume:
     reader.SetFileNames(names)
     reader.MetaDataDictionaryArrayUpdateOn()
     try:
-        image = reader.Execute()
+        with quiet_itk():
+            image = reader.Execute()
     except RuntimeError as error:
         raise explain(folder, error) from error
     if image.GetNumberOfComponentsPerPixel() > 1:

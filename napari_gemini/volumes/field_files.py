@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_gemini.errors import InputError
-from napari_gemini.volumes.atomic import atomic_path
+from napari_gemini.volumes.atomic import atomic_path, make_room
 from napari_gemini.volumes.checks import check_file, damaged
 from napari_gemini.volumes.displacement import DisplacementField, field_bytes
 from napari_gemini.volumes.itk_image import array_to_itk, geometry_of_affine, geometry_of_image
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 TRANSFORM_SUFFIXES = (".h5", ".hdf5", ".tfm")
+# More than the header of any of these formats takes.
+_HEADER_BYTES = 65_536
 IMAGE_SUFFIXES = (".nrrd", ".mha", ".nii", ".nii.gz")
 
 
@@ -44,6 +46,7 @@ def write_field(path: str | Path, field: DisplacementField) -> None:
     path = Path(path)
     as_transform = _is_transform(path)
     with atomic_path(path) as temporary:
+        make_room(temporary, field_bytes(field.shape) + _HEADER_BYTES)
         try:
             if as_transform:
                 sitk.WriteTransform(field_to_itk(field), str(temporary))

@@ -8,6 +8,8 @@ agreement with ITK matters (voxels half way between two labels), its own numbers
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,6 +168,19 @@ def itk_to_array(image: sitk.Image) -> NDArray[Any]:
     return array.transpose()
 
 
+@contextmanager
+def quiet_itk() -> Iterator[None]:
+    """Keep ITK's warnings off the screen: what matters in them is said by an error of ours."""
+    import SimpleITK as sitk
+
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+
+
 def _itk_type(data: NDArray[Any]) -> NDArray[Any]:
     if data.dtype.kind == "b":
         return data.astype(np.uint8)
@@ -196,7 +211,8 @@ def _seen_in_nifti(header: nib.Nifti1Header) -> ItkGeometry | None:
         path.write_bytes(alone.binaryblock + b"\0" * 4)
         reader.SetFileName(str(path))
         try:
-            reader.ReadImageInformation()
+            with quiet_itk():
+                reader.ReadImageInformation()
             geometry = geometry_of_image(reader)
         except RuntimeError:
             return None

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_gemini.errors import InputError
 from napari_gemini.volumes.checks import check_announced_size, check_file, damaged
-from napari_gemini.volumes.itk_image import geometry_of_image, itk_to_array
+from napari_gemini.volumes.itk_image import geometry_of_image, itk_to_array, quiet_itk
 from napari_gemini.volumes.plane import plane_affine, squeezed_axes
 from napari_gemini.volumes.text_headers import check_meta, check_nrrd
 from napari_gemini.volumes.volume import Volume
@@ -62,11 +62,13 @@ def read_with_itk(path: Path) -> Volume:
         image_io.get(suffix, "TIFFImageIO" if suffix.startswith(".tif") else "MetaImageIO")
     )
     try:
-        reader.ReadImageInformation()
+        with quiet_itk():
+            reader.ReadImageInformation()
         _check_voxels(path, reader, 4 * size if suffix in checks else size)
         if suffix.startswith(".tif") and reader.GetDimension() > 2:
             raise InputError(f"{path} has several pages; give one 2D image per TIFF file.")
-        image = reader.Execute()
+        with quiet_itk():
+            image = reader.Execute()
     except RuntimeError as error:
         raise explain(path, error) from error
     known = _spacing_known(path, image)
