@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from napari_gemini.errors import InputError
+from napari_gemini.errors import GeminiError, InputError
 from napari_gemini.volumes.atomic import explain_write_error
 
 _IMAGE_SUFFIXES = (
@@ -139,6 +139,10 @@ def result_folder(final: Path, known: Collection[str]) -> Iterator[Path]:
         temporary, made = None, []
     except OSError as error:
         raise explain_write_error(error, final) from error
+    except GeminiError as error:
+        # The user knows the folder by its final name only.
+        sentence = str(error).replace(str(temporary), str(final))
+        raise type(error)(sentence) from error
     finally:
         with uninterrupted():
             if temporary is not None:
