@@ -31,9 +31,10 @@ def local_descriptors(image: NDArray[np.floating]) -> NDArray[np.float32]:
     image = np.asarray(image, dtype=np.float32)
     parts = []
     for scale in SCALES:
-        parts.append(ndimage.gaussian_filter(image, scale))
+        smooth = ndimage.gaussian_filter(image, scale)
+        parts.append(smooth)
         parts.append(scale * ndimage.gaussian_gradient_magnitude(image, scale))
-        parts.append(scale**2 * ndimage.gaussian_laplace(image, scale))
+        parts.append(scale**2 * ndimage.laplace(smooth))
     return np.stack(parts).astype(np.float32, copy=False)
 
 
