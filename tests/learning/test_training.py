@@ -97,15 +97,18 @@ def _same_weights(first: Path, second: Path) -> bool:
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     tmp_path: Path, network: NetworkSettings
 ) -> None:
-    settings = tiny_settings(network=network, steps=3, checkpoint_every=2, validate_every=3)
-    _trainer(tmp_path / "whole", settings).fit()
-    stopped = _trainer(tmp_path / "parts", settings, StopAfter(checks=2)).fit()
+    # The 3D transformer costs seconds a pass, so it only segments here.
+    slow = network.backbone != "unet" and network.dimension == 3
+    objective = "supervised" if slow else "gemini-semi"
+    settings = tiny_settings(network=network, steps=2, objective=objective)
+    _trainer(tmp_path / "whole", settings, validator=None).fit()
+    stopped = _trainer(tmp_path / "parts", settings, StopAfter(checks=1), validator=None).fit()
     assert stopped.stopped
-    assert stopped.step == 2
+    assert stopped.step == 1
     torch.manual_seed(999)  # whatever another process would have drawn
-    second = _trainer(tmp_path / "parts", settings)
+    second = _trainer(tmp_path / "parts", settings, validator=None)
     assert second.resume()
-    assert second.step == 2
+    assert second.step == 1
     assert not second.fit().stopped
     assert _same_weights(tmp_path / "whole", tmp_path / "parts")
 
