@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from napari_gemini.correspondence.warp import working_dtype
+from napari_gemini.correspondence.window_sum import WindowSum, window_sum
 from napari_gemini.errors import InputError
 
 Reduction = Literal["mean", "none"]
@@ -41,51 +42,6 @@ def window_sizes(window: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(min(window, size if size % 2 else size - 1) for size in shape)
 
 
-def _window_sum_along(image: Tensor, window: int, axis: int) -> Tensor:
-    """Sum over a centred window along one axis, zeros outside."""
-    if window <= 1:
-        return image
-    half, size = window // 2, image.shape[axis]
-    padded_shape = list(image.shape)
-    padded_shape[axis] = size + 2 * half
-    power = image.new_zeros(padded_shape)
-    power.narrow(axis, half, size).copy_(image)
-    total: Tensor | None = None
-    start, width = 0, 1  # `power[i]` is the sum of `width` voxels from i on
-    while True:
-        if window & width:
-            part = power.narrow(axis, start, size)
-            total = part if total is None else total + part
-            start += width
-        if start == window:
-            break
-        length = power.shape[axis] - width
-        power = power.narrow(axis, 0, length) + power.narrow(axis, width, length)
-        width *= 2
-    assert total is not None
-    return total
-
-
-def window_sum(image: Tensor, windows: tuple[int, ...]) -> Tensor:
-    """Sum an image over a centred box around every voxel, zeros outside.
-
-    Parameters
-    ----------
-    image
-        ``(B, C, *S)``.
-    windows
-        Odd box size per spatial axis.
-
-    Returns
-    -------
-    Tensor
-        ``(B, C, *S)``.
-    """
-    for offset, window in enumerate(windows):
-        image = _window_sum_along(image, window, 2 + offset)
-    return image
-
-
 def _window_count(reference: Tensor, windows: tuple[int, ...]) -> Tensor:
     """Count the voxels of every window that lie inside the image; (1, 1, *S)."""
     count = reference.new_ones((1, 1, *(1 for _ in windows)))
@@ -110,38 +66,40 @@ def _centred(image: Tensor, weight: Tensor | None) -> Tensor:
     return (image - mean) * weight
 
 
-def _variance(image: Tensor, total: Tensor, count: Tensor, windows: tuple[int, ...]) -> Tensor:
-    """Sum of squared deviations in every window, exactly 0 where only rounding is left of it."""
-    squares = window_sum(image * image, windows)
-    variance = squares - total.square() / count
-    rounding = 8 * torch.finfo(image.dtype).eps
-    return variance.masked_fill_(variance <= squares.mul_(rounding), 0)
-
-
 class _LocalNCC(torch.autograd.Function):
     """Squared correlation of two centred images in a moving window.
 
-    With window sums S, voxel count n and ``X = Sab - Sa Sb / n``, ``V = Saa - Sa^2 / n`` and
-    ``W = Sbb - Sb^2 / n``: ``cc = X^2 / (V W + eps)``. For an incoming gradient g,
-    ``p = 2 g X / (V W + eps)`` and ``q = -g cc W / (V W + eps)`` (of V), r likewise (of W), the
-    gradient for a is ``b S[p] + 2 a S[q] - S[(p Sb + 2 q Sa) / n]``, and for b the same with a and
-    b, q and r exchanged: five window sums for both images.
+    With window sums S, voxel count n, window means A and B, ``X = S[ab] - S[a] B``,
+    ``V = S[aa] - S[a] A`` and ``W = S[bb] - S[b] B``: ``cc = X^2 / (V W + eps)``. For an incoming
+    gradient g, ``p = g X / (V W + eps)`` and ``q = g cc / (V W + eps)``, the gradient for a is
+    ``2 (b S[p] - a S[q W] - S[p B - q W A])``, and for b the same with a and b, A and B, V and W
+    exchanged: five window sums for both images.
     """
 
     @staticmethod
     def forward(
         ctx: Any, a: Tensor, b: Tensor, count: Tensor, windows: tuple[int, ...], floor: float
     ) -> Tensor:
-        sum_a, sum_b = window_sum(a, windows), window_sum(b, windows)
-        cross = window_sum(a * b, windows).sub_(sum_a * sum_b / count)
-        var_a, var_b = _variance(a, sum_a, count, windows), _variance(b, sum_b, count, windows)
-        # Rounding may break |cross| <= sqrt(var_a var_b); restoring it keeps cc within [0, 1].
-        product = var_a * var_b
-        limit = product.sqrt()
-        cross = torch.minimum(torch.maximum(cross, -limit), limit)
-        inverse = (product + floor).reciprocal_()
-        cc = (cross.square() * inverse).clamp_max_(1)
-        ctx.save_for_backward(a, b, sum_a, sum_b, cross, var_a, var_b, inverse, cc, count)
+        sums = WindowSum(a, windows)
+        sum_a, sum_b = sums(a), sums(b)
+        mean_a, mean_b = sum_a / count, sum_b / count
+        cross = sums.of_product(a, b).addcmul_(sum_a, mean_b, value=-1)
+        squares_a, squares_b = sums.of_product(a, a), sums.of_product(b, b)
+        var_a = squares_a.addcmul(sum_a, mean_a, value=-1)
+        var_b = squares_b.addcmul(sum_b, mean_b, value=-1)
+        # A variance of the size of its rounding error is none; such windows count as flat.
+        rounding = 8 * torch.finfo(a.dtype).eps
+        torch.sub(var_a, squares_a, alpha=rounding, out=squares_a)
+        torch.sub(var_b, squares_b, alpha=rounding, out=squares_b)
+        textured = torch.minimum(squares_a, squares_b, out=squares_a)
+        torch.gt(textured, 0, out=textured)
+        var_a.mul_(textured)
+        inverse = (var_a * var_b).add_(floor).reciprocal_()
+        slope = cross.mul_(textured) * inverse
+        cc = (cross * slope).clamp_(0, 1)
+        # Everything the gradient needs is saved ready to be multiplied by what comes in.
+        inverse.mul_(cc)
+        ctx.save_for_backward(a, b, mean_a, mean_b, var_a, var_b, slope, inverse)
         ctx.windows = windows
         return cc
 
@@ -150,23 +108,25 @@ class _LocalNCC(torch.autograd.Function):
     def backward(
         ctx: Any, gradient: Tensor
     ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        a, b, sum_a, sum_b, cross, var_a, var_b, inverse, cc, count = ctx.saved_tensors
-        windows = ctx.windows
-        scaled = gradient * inverse
-        p = (2 * scaled).mul_(cross)
-        sum_p = window_sum(p, windows)
-        scaled = scaled.mul_(cc).mul_(-2)
+        a, b, mean_a, mean_b, var_a, var_b, slope, weight = ctx.saved_tensors
+        sums = WindowSum(a, ctx.windows)
+        p = gradient * slope
+        q = gradient * weight
+        sum_p = sums(p)
+
+        def one_side(
+            own: Tensor, own_mean: Tensor, other: Tensor, other_mean: Tensor, other_var: Tensor
+        ) -> Tensor:
+            scaled = q * other_var
+            result = (other * sum_p).addcmul_(own, sums(scaled), value=-1)
+            local = scaled.mul_(own_mean).addcmul_(p, other_mean, value=-1)
+            return result.add_(sums(local)).mul_(2)
+
         gradient_a = gradient_b = None
         if ctx.needs_input_grad[0]:
-            q = scaled * var_b
-            local = (p * sum_b).addcmul_(q, sum_a).div_(count)
-            gradient_a = (b * sum_p).addcmul_(a, window_sum(q, windows))
-            gradient_a.sub_(window_sum(local, windows))
+            gradient_a = one_side(a, mean_a, b, mean_b, var_b)
         if ctx.needs_input_grad[1]:
-            r = scaled * var_a
-            local = (p * sum_a).addcmul_(r, sum_b).div_(count)
-            gradient_b = (a * sum_p).addcmul_(b, window_sum(r, windows))
-            gradient_b.sub_(window_sum(local, windows))
+            gradient_b = one_side(b, mean_b, a, mean_a, var_a)
         return gradient_a, gradient_b, None, None, None
 
 

@@ -13,8 +13,8 @@ from napari_gemini.correspondence.local_ncc import (
     local_ncc_map,
     masked_mean,
     window_sizes,
-    window_sum,
 )
+from napari_gemini.correspondence.window_sum import WindowSum, window_sum
 from napari_gemini.errors import InputError
 
 
@@ -180,10 +180,20 @@ def test_an_empty_mask_is_no_nan() -> None:
     assert masked_mean(a, torch.zeros(1, 1, 8, 8)) == 0
 
 
-@given(st.integers(0, 4), st.integers(1, 20), st.integers(1, 20))
+@given(st.integers(0, 6), st.integers(1, 20), st.integers(1, 20))
 def test_doubling_sums_equal_dense_sums(half: int, first: int, second: int) -> None:
     image = torch.rand(1, 1, first, second, dtype=torch.float64)
     windows = window_sizes(2 * half + 1, (first, second))
+    expected = dense_sum(image, windows)
+    sums = WindowSum(image, windows)
+    for _ in range(2):  # the scratch memory is used again
+        assert torch.allclose(sums(image), expected)
+    assert torch.allclose(sums.of_product(image, 2 * image), dense_sum(2 * image**2, windows))
+
+
+@pytest.mark.parametrize("windows", [(1, 5, 3), (5, 1, 3), (7, 3, 1), (1, 1, 1), (3, 11, 13)])
+def test_windows_of_all_sizes_in_3d_and_batches(windows: tuple[int, ...]) -> None:
+    image = torch.rand(2, 1, 7, 11, 13, dtype=torch.float64)
     assert torch.allclose(window_sum(image, windows), dense_sum(image, windows))
 
 
