@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -164,7 +164,7 @@ def _settings(
 
     if name not in _PRESETS:
         raise InputError(f"There is no preset {name!r}; choose one of {', '.join(_PRESETS)}.")
-    dimension = cast(Literal[2, 3], read_study_file(study).dimension)
+    dimension = read_study_file(study).dimension
     named = {
         "objective": objective,
         "steps": steps,
