@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from napari_gemini.evaluation import pictures
 from napari_gemini.evaluation.pair_files import PairFiles, find_by_stem, read_pair
-from napari_gemini.evaluation.slices import View
+from napari_gemini.evaluation.slices import View, sample
 from napari_gemini.volumes.fields import map_points
 from napari_gemini.volumes.reading import read_labels, read_volume
 
@@ -52,13 +52,17 @@ class Overview:
             (f"Labels for the other {others} (Dice {dice:.2f})", self.result_labels),
             ("Where not to trust the match", self.distrust),
         ]
-        figure = Figure(figsize=(13, 3.7), dpi=110, facecolor=pictures.BACKGROUND)
+        figure = Figure(figsize=(13, 3.62), dpi=100, facecolor=pictures.BACKGROUND)
         for index, (title, draw) in enumerate(panels):
-            axes = figure.add_axes((0.008 + index * 0.25, 0.02, 0.234, 0.86))
+            axes = figure.add_axes((0.006 + index * 0.25, 0.02, 0.238, 0.87))
             draw(axes)
             axes.set_axis_off()
             axes.set_aspect("equal")
-            axes.set_title(title, color=INK, fontsize=13, pad=7)
+            # The scan fills its panel; what a grid has beyond it is not worth the space.
+            extent = self.slicer.extent(self.view)
+            axes.set_xlim(extent[0], extent[1])
+            axes.set_ylim(extent[2], extent[3])
+            figure.text(0.125 + index * 0.25, 0.93, title, color=INK, fontsize=13, ha="center")
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, facecolor=pictures.BACKGROUND, metadata={"Software": None})
 
@@ -72,13 +76,14 @@ class Overview:
         pictures.contours(axes, slicer, slicer.views[0], cut, {})
 
     def correspondence(self, axes: Axes) -> None:
-        """Draw the other scan and the grid that shows where its voxels come from."""
-        self._fixed(axes)
+        """Draw the labelled scan and, on it, where the voxel grid of the other scan comes from."""
         if self.pair.displacement is None:
             raise SystemExit(f"There is no field in {self.pair.folder}.")
         world = self.slicer.world_points(self.view, self.position)
         mapped = map_points(self.pair.displacement, world)
         shift = (mapped - world).reshape(-1, world.shape[-1]).mean(axis=0)
+        image = sample(self.moving, world + shift)
+        pictures.gray(axes, self.slicer, self.view, image, pictures.window_of(image))
         step = max(1, max(self.slicer.shape) // GRID_LINES)
         pictures.mesh(axes, self.slicer.picture_points(self.view, mapped - shift), step)
 
