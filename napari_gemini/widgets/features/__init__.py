@@ -1,0 +1,1 @@
+"""The Features dock: an embedding of voxel features, brushed both ways."""

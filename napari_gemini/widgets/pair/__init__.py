@@ -1,0 +1,1 @@
+"""The Correspondence dock: two scans and the deformation between them."""

@@ -1,0 +1,1 @@
+"""The Probe dock: where one voxel goes, and what resembles it."""

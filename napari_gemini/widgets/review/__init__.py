@@ -1,0 +1,1 @@
+"""The Review dock: every case or pair by its evidence."""

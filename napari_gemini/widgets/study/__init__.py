@@ -1,0 +1,1 @@
+"""The Study dock: cases, labels by hand, drafts."""

@@ -1,0 +1,1 @@
+"""The Train dock: start, follow, stop, resume, predict."""
