@@ -130,7 +130,7 @@ class OrientationLetters(QObject):
             label.move(x, y)
             label.raise_()
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Keep the letters at the edges when the canvas changes its size."""
         if event is not None and event.type() == QEvent.Type.Resize:
             self._place()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from weakref import WeakMethod
 
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QWidget
@@ -11,7 +12,7 @@ Guard = Callable[[], bool]
 
 
 class CloseWatch(QObject):
-    """Asks guards before a window closes and tells listeners when it has gone.
+    """Asks guards before a window closes.
 
     Parameters
     ----------
@@ -21,24 +22,29 @@ class CloseWatch(QObject):
 
     def __init__(self, window: QWidget) -> None:
         super().__init__(window)
-        self._guards: list[Guard] = []
+        self._guards: list[WeakMethod[Guard]] = []
         window.installEventFilter(self)
 
     def add_guard(self, guard: Guard) -> None:
-        """Ask `guard` before each close; False keeps the window open."""
-        if guard not in self._guards:
-            self._guards.append(guard)
+        """Ask `guard`, a method, before each close; its object is held weakly."""
+        weak = WeakMethod(guard)
+        if weak not in self._guards:
+            self._guards.append(weak)
 
     def remove_guard(self, guard: Guard) -> None:
         """Ask `guard` no longer."""
-        if guard in self._guards:
-            self._guards.remove(guard)
+        weak = WeakMethod(guard)
+        if weak in self._guards:
+            self._guards.remove(weak)
 
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:  # noqa: N802
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Stop a close event when a guard says no."""
-        if event is not None and event.type() == QEvent.Type.Close:
-            # All are asked: each may have something to save.
-            if not all([guard() for guard in list(self._guards)]):
-                event.ignore()
-                return True
-        return False
+        if event is None or event.type() != QEvent.Type.Close:
+            return False
+        # All are asked, also after a no: each may have something to save.
+        guards = [weak() for weak in self._guards]
+        answers = [guard() for guard in guards if guard is not None]
+        if all(answers):
+            return False
+        event.ignore()
+        return True

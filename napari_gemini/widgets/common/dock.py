@@ -73,7 +73,7 @@ class Dock(QWidget):
         """Let go of everything outside the dock; called once or more when it or the window goes."""
         self.connections.drop()
 
-    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802
+    def closeEvent(self, event: QCloseEvent | None) -> None:
         """Let go when the dock is closed."""
         self.tear_down()
         if event is not None:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakMethod, ref
 
 from psygnal import Signal
 from qtpy.QtWidgets import QApplication, QWidget
@@ -58,7 +58,7 @@ class Session:
         self.pair: PairData | None = None
         self.closed = False
         self._lock: contextlib.ExitStack | None = None
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[WeakMethod[Callable[[], None]]] = []
         self._watch: CloseWatch | None = None
         window, canvas = _widgets_of(viewer)
         if canvas is not None:
@@ -196,8 +196,8 @@ class Session:
             self._watch.remove_guard(guard)
 
     def on_closed(self, listener: Callable[[], None]) -> None:
-        """Call `listener` once when the window has gone."""
-        self._listeners.append(listener)
+        """Call a method once when the window has gone; its object is held weakly."""
+        self._listeners.append(WeakMethod(listener))
 
     def close(self, *_: Any) -> None:
         """End the engine's child and give the study back; the window has gone."""
@@ -205,9 +205,11 @@ class Session:
             return
         self.closed = True
         listeners, self._listeners = self._listeners, []
-        for listener in listeners:
-            with contextlib.suppress(RuntimeError):
-                listener()
+        for weak in listeners:
+            listener = weak()
+            if listener is not None:
+                with contextlib.suppress(RuntimeError):
+                    listener()
         self.engine.close()
         self._release()
         self.study = self.pair = None
