@@ -34,6 +34,10 @@ def correspond(
         Path | None,
         typer.Option("--ignore", help="Mask on FIXED's grid of what must not count (lesion, ...)."),
     ] = None,
+    both: Annotated[
+        bool,
+        typer.Option("--both", help="Write the way back too, into the folder inverse of --out."),
+    ] = False,
     spacing: Spacing = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -56,6 +60,7 @@ def correspond(
         fixed_labels=fixed_labels,
         refine=refine,
         ignore=ignore,
+        both=both,
         spacing=spacing,
         device=device,
     )

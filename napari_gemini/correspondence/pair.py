@@ -56,6 +56,8 @@ class PairResult:
         ``(1, 1, *S)``: 1 where the counterpart is in the field of view and nothing is ignored.
     refinement
         What the refinement says about itself, None without.
+    gss_back, gvs_back
+        The two maps at the moving voxels, where they were asked for.
     """
 
     u_fixed_to_moving: Tensor
@@ -64,6 +66,8 @@ class PairResult:
     gvs: Tensor
     mask: Tensor
     refinement: Refinement | None = None
+    gss_back: Tensor | None = None
+    gvs_back: Tensor | None = None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -153,6 +157,7 @@ def match_pair(
     ignore_mask: Tensor | None = None,
     ignore_moving: Tensor | None = None,
     autocast: torch.dtype | None = None,
+    both: bool = False,
     reporter: Reporter | None = None,
 ) -> PairResult:
     """Find the correspondence of one pair in both directions.
@@ -172,6 +177,8 @@ def match_pair(
     autocast
         Lower precision of the network, such as ``torch.bfloat16``; None keeps float32. All else
         is computed in float32 anyway.
+    both
+        Compare at the moving voxels too; both displacements are there anyway.
     reporter
         Hears about progress and may cancel.
 
@@ -221,4 +228,9 @@ def match_pair(
             gss = cosine_map(warp(features[:1], there), features[1:])
         gvs = local_ncc_map(warp(moving, there), fixed, MAP_WINDOW, ignore=ignore_mask)
         mask = comparison_mask(there, ignore_moving, ignore_mask)
-    return PairResult(there, back, gss, gvs, mask, refinement)
+        gss_back = gvs_back = None
+        if both:
+            if features is not None:
+                gss_back = cosine_map(warp(features[1:], back), features[:1])
+            gvs_back = local_ncc_map(warp(fixed, back), moving, MAP_WINDOW, ignore=ignore_moving)
+    return PairResult(there, back, gss, gvs, mask, refinement, gss_back, gvs_back)

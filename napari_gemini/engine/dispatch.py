@@ -20,6 +20,7 @@ Task = Callable[[Any, Reporter], dict[str, Any]]
 TASKS: dict[str, str] = {
     "ping": "napari_gemini.engine.builtin:ping",
     "load-volume": "napari_gemini.engine.builtin:load_volume",
+    "load-pair": "napari_gemini.engine.loading_pairs:load_pair",
     "train": "napari_gemini.engine.tasks.train:run",
     "predict": "napari_gemini.engine.tasks.predict:run",
     "correspond": "napari_gemini.engine.tasks.correspond:run",

@@ -75,6 +75,13 @@ class LoadVolumeJob(Job):
     labels: bool = Field(default=False, description="a label map: integers")
 
 
+class LoadPairJob(Job):
+    """Read what ``correspond`` wrote: report, scans and fields, as memory-mapped arrays."""
+
+    kind: Literal["load-pair"] = "load-pair"
+    folder: FilePath
+
+
 class TrainJob(Job):
     """Train a network on a study; the run folder is the interface while it runs."""
 
@@ -142,6 +149,9 @@ class CorrespondJob(Job):
     ignore: FilePath | None = Field(
         default=None, description="mask of fixed regions that count nowhere"
     )
+    both: bool = Field(
+        default=False, description="write the other direction too, into the folder inverse"
+    )
     spacing: Spacing = None
     device: Device = "auto"
 
@@ -196,6 +206,7 @@ class EvaluateJob(Job):
 AnyJob = (
     PingJob
     | LoadVolumeJob
+    | LoadPairJob
     | TrainJob
     | PredictJob
     | CorrespondJob
@@ -227,6 +238,7 @@ def register_job(job_class: type[Job]) -> type[Job]:
 for _job_class in (
     PingJob,
     LoadVolumeJob,
+    LoadPairJob,
     TrainJob,
     PredictJob,
     CorrespondJob,

@@ -18,7 +18,7 @@ from napari_gemini.volumes.fields import DisplacementField, read_field
 from napari_gemini.volumes.reading import read_labels, read_volume, suffix_of
 from napari_gemini.volumes.volume import Volume
 
-MAPS = ("warped", "log_jacobian", "folds", "gss", "gvs", "mask")
+MAPS = ("warped", "log_jacobian", "folds", "gss", "gvs", "mask", "inverse_consistency")
 FIELD_NAMES = ("field.h5", "field.nrrd", "field.nii.gz")
 
 
@@ -36,7 +36,7 @@ class PairFiles:
         The input scans, as ``report.json`` names them.
     maps
         Volumes on the fixed grid by stem: ``warped``, ``log_jacobian``, ``folds``, ``gss``,
-        ``gvs``, ``mask``.
+        ``gvs``, ``mask``, ``inverse_consistency``.
     labels
         Warped labels on the fixed grid.
     fixed_labels

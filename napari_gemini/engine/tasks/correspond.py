@@ -11,9 +11,12 @@ from napari_gemini.engine.jobs import CorrespondJob
 from napari_gemini.engine.tasks.pair_inputs import PairInputs, read_pair_inputs
 from napari_gemini.engine.tasks.pair_matching import PairMatch, match
 from napari_gemini.engine.tasks.pair_results import (
+    INVERSE,
     RESULT_NAMES,
+    PairResults,
     evaluate_match,
     make_report,
+    reversed_inputs,
     write_report,
     write_results,
 )
@@ -49,9 +52,20 @@ def run(job: CorrespondJob, reporter: Reporter) -> dict[str, Any]:
     device = select_device(job.device)
     serving = serve(job.model, inputs.fixed.ndim, device)
     reporter.log(serving.sentence)
-    pair = match(inputs, serving, job.refine, job.spacing, device, reporter, job.memory_advice)
+    pair = match(
+        inputs, serving, job.refine, job.spacing, device, reporter, job.memory_advice, job.both
+    )
     return finish_pair(
-        inputs, pair, serving, job.out, reporter, "correspond", started, str(device), command(job)
+        inputs,
+        pair,
+        serving,
+        job.out,
+        reporter,
+        "correspond",
+        started,
+        str(device),
+        command(job),
+        both=job.both,
     )
 
 
@@ -65,6 +79,7 @@ def finish_pair(
     started: float,
     device: str,
     command_line: list[str],
+    both: bool = False,
 ) -> dict[str, Any]:
     """Judge a match on the fixed scan's grid and publish its folder.
 
@@ -84,6 +99,8 @@ def finish_pair(
         Where it was computed.
     command_line
         What repeats it.
+    both
+        Write the other direction too, into the folder ``inverse`` of the results.
 
     Returns
     -------
@@ -91,27 +108,31 @@ def finish_pair(
         The report, with ``out`` and ``html``.
     """
     reporter.log("Measuring folds, consistency and similarity.", "debug")
-    results = evaluate_match(inputs, pair, reporter)
-    reporter.log(f"field.h5 takes {format_bytes(field_bytes(pair.field.shape))}.")
+    facts: dict[str, Any] = {"device": device, "command": command_line}
+    directions = [(inputs, pair, "")]
+    if both:
+        directions.append((reversed_inputs(inputs, pair), pair.reversed(), INVERSE))
+    with result_folder(out, RESULT_NAMES) as folder:
+        for scans, matched, name in reversed(directions):
+            results = evaluate_match(scans, matched, reporter)
+            if not name:
+                _tell(results, matched, reporter)
+            stop_if_cancelled(reporter)
+            place = folder / name
+            place.mkdir(exist_ok=True)
+            write_results(place, scans, matched, results)
+            facts["seconds"] = round(time.monotonic() - started, 2)
+            facts["peak_memory_mb"] = peak_memory_mb(device)
+            report = make_report(kind, scans, matched, serving, results, **facts)
+            report = write_report(place, report)
+            stop_if_cancelled(reporter)
+    return {**report, "out": str(out), "html": str(out / "report.html")}
+
+
+def _tell(results: PairResults, match: PairMatch, reporter: Reporter) -> None:
+    reporter.log(f"field.h5 takes {format_bytes(field_bytes(match.field.shape))}.")
     for note in results.notes:
         reporter.log(note, "warning" if "No voxel" in note else "info")
-    stop_if_cancelled(reporter)
-    with result_folder(out, RESULT_NAMES) as folder:
-        write_results(folder, inputs, pair, results)
-        report = make_report(
-            kind,
-            inputs,
-            pair,
-            serving,
-            results,
-            seconds=round(time.monotonic() - started, 2),
-            device=device,
-            peak_memory_mb=peak_memory_mb(device),
-            command=command_line,
-        )
-        report = write_report(folder, report)
-        stop_if_cancelled(reporter)
-    return {**report, "out": str(out), "html": str(out / "report.html")}
 
 
 def command(job: CorrespondJob) -> list[str]:
@@ -128,4 +149,6 @@ def command(job: CorrespondJob) -> list[str]:
     for name, value in options.items():
         if value is not None:
             words += [name, str(value)]
+    if job.both:
+        words.append("--both")
     return [*words, "--device", job.device]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,10 @@ class PairMatch:
         Refinement steps done.
     intensity_modes
         How the moving and the fixed scan were normalised.
+    moving_placement
+        How the moving scan lies on the grid.
+    gss_back, gvs_back
+        Similarity at the moving voxels, where it was asked for.
     """
 
     grid: StudyGrid
@@ -62,6 +66,38 @@ class PairMatch:
     gvs: NDArray[np.float32]
     refine: int
     intensity_modes: tuple[str, str]
+    moving_placement: Placement
+    gss_back: NDArray[np.float32] | None = None
+    gvs_back: NDArray[np.float32] | None = None
+
+    @property
+    def initial_placement(self) -> NDArray[np.float64]:
+        """(4, 4) fixed world to moving world, RAS mm: the map before anything was deformed."""
+        matrix: NDArray[np.float64] = self.moving_placement.matrix @ self.fixed_placement.inverse
+        return matrix
+
+    def reversed(self) -> PairMatch:
+        """Return the same match seen from the moving scan.
+
+        Raises
+        ------
+        ValueError
+            If the similarity was asked for in one direction only.
+        """
+        if self.gvs_back is None:
+            raise ValueError("this match was made in one direction")
+        return replace(
+            self,
+            fixed_placement=self.moving_placement,
+            moving_placement=self.fixed_placement,
+            field=self.back,
+            back=self.field,
+            gss=self.gss_back,
+            gvs=self.gvs_back,
+            gss_back=self.gss,
+            gvs_back=self.gvs,
+            intensity_modes=self.intensity_modes[::-1],
+        )
 
 
 def grid_of(scans: Sequence[Volume], serving: Serving, spacing: float | None) -> StudyGrid:
@@ -93,6 +129,7 @@ def match(
     device: torch.device,
     reporter: Reporter,
     advice: str,
+    both: bool = False,
 ) -> PairMatch:
     """Find the map between two scans.
 
@@ -112,6 +149,8 @@ def match(
         Hears about it and may stop it.
     advice
         What to lower when memory is too small.
+    both
+        Judge the other direction too, so that the match can be :meth:`~PairMatch.reversed`.
 
     Raises
     ------
@@ -135,6 +174,7 @@ def match(
         refine=steps,
         ignore_mask=_ignore_tensor(inputs, grid, fixed_placement, device),
         autocast=autocast_of(serving, device),
+        both=both,
         reporter=reporter,
     )
     stop_if_cancelled(reporter)
@@ -145,10 +185,13 @@ def match(
         fixed_placement=fixed_placement,
         field=total_field(_array(there), grid, *places, inputs.fixed, inputs.moving),
         back=total_field(_array(back), grid, *places[::-1], inputs.moving, inputs.fixed),
-        gss=None if result.gss is None else _array(result.gss)[0],
+        gss=_map(result.gss),
         gvs=_array(result.gvs)[0],
         refine=steps,
         intensity_modes=modes,
+        moving_placement=moving_placement,
+        gss_back=_map(result.gss_back),
+        gvs_back=_map(result.gvs_back),
     )
 
 
@@ -187,3 +230,8 @@ def _array(tensor: torch.Tensor) -> NDArray[Any]:
     """Return the only element of a batch as an array (C, *S)."""
     array: NDArray[Any] = tensor.detach()[0].float().cpu().numpy()
     return array
+
+
+def _map(tensor: torch.Tensor | None) -> NDArray[Any] | None:
+    """Return the only channel of a map, None where there is none."""
+    return None if tensor is None else _array(tensor)[0]

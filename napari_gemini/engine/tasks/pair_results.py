@@ -29,11 +29,13 @@ from napari_gemini.volumes.volume import Volume
 from napari_gemini.volumes.writing import write_labels, write_volume
 
 REPORT_SCHEMA = 1
-MAPS = ("warped", "log_jacobian", "folds", "gss", "gvs", "mask")
+MAPS = ("warped", "log_jacobian", "folds", "gss", "gvs", "mask", "inverse_consistency")
+#: Folder within the results that holds the same files for the other direction.
+INVERSE = "inverse"
 #: Every name that a folder of results may hold; anything else there belongs to the user.
 RESULT_NAMES = frozenset(
     [f"{stem}{suffix}" for stem in (*MAPS, "labels") for suffix in (".nii.gz", ".tif")]
-    + ["labels.png", "field.h5", "report.json", "report.html"]
+    + ["labels.png", "field.h5", "report.json", "report.html", INVERSE]
 )
 _DIGITS = 6
 
@@ -49,7 +51,8 @@ class PairResults:
     labels
         The moving labels on the fixed grid, if there are any.
     maps
-        ``log_jacobian``, ``folds``, ``gvs``, ``mask`` and, where a model serves, ``gss``.
+        ``log_jacobian``, ``folds``, ``gvs``, ``mask``, ``inverse_consistency`` (NaN where the
+        counterpart lies outside the moving scan) and, where a model serves, ``gss``.
     numbers
         Keys of the report that come from the map.
     notes
@@ -98,6 +101,7 @@ def evaluate_match(inputs: PairInputs, match: PairMatch, reporter: Reporter) -> 
         labels = apply_field(match.field, inputs.labels, fixed, labels=True)
     stop_if_cancelled(reporter)
     maps = _maps(match, folds, mask, fixed)
+    maps["inverse_consistency"] = consistency.error
     numbers = _numbers(inputs, folds, maps)
     numbers[f"inverse_consistency_{_unit(inputs)}"] = consistency.report()
     if labels is not None and inputs.fixed_labels is not None:
@@ -200,6 +204,7 @@ def make_report(
             f"grid_spacing_{unit}": list(match.grid.spacings),
             "intensity_moving": match.intensity_modes[0],
             "intensity_fixed": match.intensity_modes[1],
+            "initial_placement": match.initial_placement.tolist(),
             "model_sha256": None if serving.card is None else serving.card.weights_sha256,
         },
         "inputs": {
@@ -208,6 +213,25 @@ def make_report(
         },
         "versions": library_versions(),
     }
+
+
+def reversed_inputs(inputs: PairInputs, match: PairMatch) -> PairInputs:
+    """Return the files of a pair with their roles exchanged.
+
+    What is to be ignored lies on the fixed scan; it is carried onto the moving one.
+    """
+    ignore = None
+    if inputs.ignore is not None:
+        mask = inputs.fixed.with_data(inputs.ignore.astype(np.uint8))
+        ignore = apply_field(match.back, mask, inputs.moving, labels=True) != 0
+    return PairInputs(
+        moving=inputs.fixed,
+        fixed=inputs.moving,
+        labels=inputs.fixed_labels,
+        fixed_labels=inputs.labels,
+        ignore=ignore,
+        ignore_path=inputs.ignore_path,
+    )
 
 
 def _maps(

@@ -15,23 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from napari_gemini.engine.loading_pairs import INVERSE
 from napari_gemini.errors import GeminiError, InputError
-from napari_gemini.evaluation.pair_files import (
-    FIELD_NAMES,
-    find_by_stem,
-    input_path,
-    read_json,
-)
+from napari_gemini.evaluation.pair_files import find_by_stem, input_path, read_json
 from napari_gemini.volumes.applying import map_points
 from napari_gemini.volumes.displacement import DisplacementField
-from napari_gemini.volumes.field_files import read_field
 from napari_gemini.volumes.geometry import FloatArray, transform_points
 from napari_gemini.volumes.reading import read_labels, read_volume
 from napari_gemini.volumes.volume import Volume
 from napari_gemini.widgets.canvas.grid import CanvasGrid
 
-#: Folder within a result that holds the same files for the other direction.
-INVERSE = "inverse"
 #: Maps that hold whole numbers: they are read as labels and never interpolated.
 LABEL_STEMS = ("labels", "folds", "mask", "fixed_labels", "moving_labels")
 
@@ -268,73 +261,6 @@ class PairData:
                 "again."
             )
         return found
-
-    @classmethod
-    def open(cls, folder: str | Path) -> PairData:
-        """Read a result of ``correspond`` or ``propagate`` in this process.
-
-        Windows read in the engine's child instead (:mod:`napari_gemini.widgets.pair.loading`).
-
-        Raises
-        ------
-        InputError
-            If the folder holds no readable result, or its scans are gone.
-        """
-        root = Path(folder)
-        report = read_json(root / "report.json")
-        fixed = read_volume(scan_path(root, report, "fixed", "target"))
-        moving = read_volume(scan_path(root, report, "moving", "atlas"))
-        return cls(
-            fixed=fixed,
-            moving=moving,
-            there=read_field(field_path(root)),
-            back=_read_back(root),
-            report=report,
-            folder=root,
-        )
-
-
-def scan_path(folder: Path, report: dict[str, Any], *roles: str) -> Path:
-    """Return the file of a scan that a report names.
-
-    Raises
-    ------
-    InputError
-        If the report does not name it, or it is no longer there.
-    """
-    path = input_path(report, *roles)
-    if path is None:
-        raise InputError(
-            f"{folder / 'report.json'} does not say which scan is the {roles[0]} one; choose a "
-            "folder that correspond or propagate wrote."
-        )
-    if not path.exists():
-        raise InputError(
-            f"The {roles[0]} scan of {folder} is no longer at {path}; put it back or compute the "
-            "pair again."
-        )
-    return path
-
-
-def field_path(folder: Path) -> Path:
-    """Return the file of a result's field.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    for name in FIELD_NAMES:
-        if (folder / name).is_file():
-            return folder / name
-    raise InputError(f"{folder} holds no field.h5; compute the pair again.")
-
-
-def _read_back(folder: Path) -> DisplacementField | None:
-    try:
-        return read_field(field_path(folder / INVERSE))
-    except InputError:
-        return None
 
 
 def _other_folder(folder: Path | None) -> Path | None:
