@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from napari_gemini.engine.loading_pairs import INVERSE
 from napari_gemini.errors import GeminiError, InputError
@@ -22,6 +22,7 @@ from napari_gemini.volumes.applying import map_points
 from napari_gemini.volumes.displacement import DisplacementField
 from napari_gemini.volumes.geometry import FloatArray, transform_points
 from napari_gemini.volumes.reading import read_labels, read_volume
+from napari_gemini.volumes.sampling import inside_mask
 from napari_gemini.volumes.volume import Volume
 from napari_gemini.widgets.canvas.grid import CanvasGrid
 
@@ -111,8 +112,13 @@ class PairData:
                 break
             found = found - miss @ linear.T
             miss = self.map_fixed_to_moving(found) - points
-        found[np.linalg.norm(miss, axis=-1) > _WRONG * step] = np.nan
+        found[(np.linalg.norm(miss, axis=-1) > _WRONG * step) | ~self._on_field(found)] = np.nan
         return found
+
+    def _on_field(self, points: FloatArray) -> NDArray[np.bool_]:
+        """Whether fixed points (..., d) lie where the field says anything."""
+        lattice = transform_points(np.linalg.inv(self.there.affine), points)
+        return inside_mask(np.moveaxis(lattice, -1, 0), self.there.shape)
 
     @cached_property
     def initial(self) -> FloatArray:
