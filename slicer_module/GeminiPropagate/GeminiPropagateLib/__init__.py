@@ -1,0 +1,1 @@
+"""Library of the module GeminiPropagate; nothing is imported or done when the module loads."""
