@@ -1,4 +1,4 @@
-"""Several atlases, one answer: majority or similarity-weighted votes, voxel by voxel. numpy alone."""
+"""Several atlases, one answer: votes of all or of the more similar, voxel by voxel. numpy alone."""
 
 from __future__ import annotations
 
