@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,6 +171,41 @@ def segments(
         found[:, 0, axis] = index
         found[:, 1, axis] = 0
     return found.astype(np.float32)
+
+
+def clip(vectors: NDArray[Any], shape: Sequence[int]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Cut segments at the outermost voxel centres of a scan.
+
+    napari's sliders cover whatever layers cover: a line beyond the scan would shift their steps
+    away from the scan's slices.
+
+    Parameters
+    ----------
+    vectors
+        (N, 2, d) starts and directions.
+    shape
+        Voxels along each axis.
+
+    Returns
+    -------
+    vectors, kept
+        What is left, and (N,) which of the segments it belongs to.
+    """
+    starts, directions = vectors[:, 0].astype(float), vectors[:, 1].astype(float)
+    high = np.array(shape, dtype=float) - 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at_low, at_high = -starts / directions, (high - starts) / directions
+    still = directions == 0
+    inside = (starts >= 0) & (starts <= high)
+    # A segment that does not move along an axis is within its bounds all the way or never.
+    enter = np.where(still, np.where(inside, 0.0, 2.0), np.minimum(at_low, at_high)).max(axis=1)
+    leave = np.where(still, 1.0, np.maximum(at_low, at_high)).min(axis=1)
+    enter, leave = np.maximum(enter, 0.0), np.minimum(leave, 1.0)
+    kept = (leave > enter) | ((leave == enter) & inside.all(axis=1))
+    enter, leave = enter[kept, None], leave[kept, None]
+    first = starts[kept] + enter * directions[kept]
+    span = (leave - enter) * directions[kept]
+    return np.stack([first, span], axis=1).astype(vectors.dtype), kept
 
 
 def arrows(

@@ -9,6 +9,7 @@ from napari_gemini.widgets.pair.deformation import (
     PIECES,
     Plane,
     arrows,
+    clip,
     default_spacing,
     fixed_grid_on_moving,
     line_vertices,
@@ -86,6 +87,28 @@ def test_segments_join_neighbours_and_leave_broken_pieces_out(pair):
     flat = segments(lines, flatten=(0, 9.0))
     assert (flat[:, 0, 0] == 9).all()
     assert (flat[:, 1, 0] == 0).all()
+
+
+def test_lines_are_cut_at_the_border_of_the_scan():
+    vectors = np.array(
+        [
+            [[2, 2, 2], [1, 0, 1]],  # within
+            [[2, 2, 2], [0, 10, 0]],  # leaves
+            [[-4, 1, 1], [8, 0, 0]],  # enters
+            [[9, 9, 9], [5, 5, 5]],  # outside
+            [[2, -3, 1], [1, 0, 0]],  # outside, beside
+            [[-1, 2, 2], [20, 0, 0]],  # crosses
+            [[3, 3, 3], [0, 0, 0]],  # a point
+        ],
+        float,
+    )
+    found, kept = clip(vectors, (5, 6, 7))
+    assert kept.tolist() == [True, True, True, False, False, True, True]
+    assert np.allclose(found[0], vectors[0])
+    assert np.allclose(found[1], [[2, 2, 2], [0, 3, 0]])
+    assert np.allclose(found[2], [[0, 1, 1], [4, 0, 0]])
+    assert np.allclose(found[3], [[0, 2, 2], [4, 0, 0]])
+    assert np.allclose(found[4], vectors[6])
 
 
 def test_arrows_have_the_length_and_direction_of_the_displacement(pair):

@@ -1,0 +1,87 @@
+"""A second viewer in a dock: in grid mode all scans share one slider, the partner needs its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.components import ViewerModel
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_gemini.widgets.canvas.letters import OrientationLetters
+
+if TYPE_CHECKING:
+    from napari.qt import QtViewer
+
+
+class PartnerView(QWidget):
+    """A canvas with its own layers, sliders and camera.
+
+    Attributes
+    ----------
+    model
+        Its viewer model.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        from napari.qt import QtViewer
+
+        self.model = ViewerModel(title="partner")
+        self._qt: QtViewer | None = QtViewer(self.model, show_welcome_screen=False)
+        self.letters: OrientationLetters | None = OrientationLetters(
+            self.model, self._qt.canvas.native
+        )
+        self._title = QLabel(self)
+        self._title.setTextFormat(Qt.TextFormat.PlainText)
+        self._title.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._words = QLabel(self)
+        self._words.setTextFormat(Qt.TextFormat.PlainText)
+        self._words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(2, 2, 2, 2)
+        layout.setSpacing(2)
+        layout.addWidget(self._title)
+        layout.addWidget(self._qt, 1)
+        layout.addWidget(self._words)
+        self.setMinimumSize(220, 220)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the canvas is still there."""
+        return self._qt is not None
+
+    @property
+    def words(self) -> str:
+        """What the line below the canvas says."""
+        return self._words.text()
+
+    def say(self, words: str) -> None:
+        """Write into the line below the canvas: where the cursor is."""
+        self._words.setText(words)
+
+    def set_title(self, title: str) -> None:
+        """Write above the canvas which scan it is."""
+        self._title.setText(title)
+
+    def screenshot(self) -> Any:
+        """Return what the canvas shows as an RGBA array."""
+        return None if self._qt is None else self._qt.screenshot(flash=False)
+
+    def tear_down(self) -> None:
+        """End the canvas; the widget stays empty. Called once or more."""
+        viewer, self._qt, self.letters = self._qt, None, None
+        if viewer is None:
+            return
+        self.model.layers.clear()
+        self.model.mouse_move_callbacks.clear()
+        self.model.mouse_drag_callbacks.clear()
+        viewer.close()
+        viewer.deleteLater()
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        """End the canvas with the dock."""
+        self.tear_down()
+        if event is not None:
+            super().closeEvent(event)
