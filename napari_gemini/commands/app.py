@@ -12,6 +12,7 @@ from napari_gemini.commands.demo import demo
 from napari_gemini.commands.doctor import doctor
 from napari_gemini.commands.embed import embed
 from napari_gemini.commands.evaluate import evaluate
+from napari_gemini.commands.phantom import phantom
 from napari_gemini.commands.predict import predict
 from napari_gemini.commands.propagate import propagate
 from napari_gemini.commands.study import new, status
@@ -46,6 +47,7 @@ _add(app, correspond, "correspond a.nii.gz b.nii.gz --out a_to_b/ --labels a_lab
 _add(app, propagate, "propagate --atlas a.nii.gz --labels a_labels.nii.gz b.nii.gz --out carried/")
 _add(app, embed, "embed a.nii.gz --out features/ --model hips/runs/first")
 _add(app, evaluate, "evaluate labels/ reference/ --out scores.json")
+_add(app, phantom, "phantom anatomies/ --random --groups 40 --per-group 4")
 _add(app, doctor, "doctor")
 
 

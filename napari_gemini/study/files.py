@@ -43,8 +43,12 @@ class Case(BaseModel):
         How far labelling by hand has come.
     person
         What scans of one person share.
+    group
+        What scans that may be paired share (view, sex, region); None where all may be.
     shape
-        Voxels along each axis of the file.
+        Voxels along each axis of the file (of one volume of a 4D file).
+    volume_index
+        Which volume of a 4D file the case is; None for other files.
     label_suffix
         Format of the case's labels.
     """
@@ -57,7 +61,9 @@ class Case(BaseModel):
     role: Role = "unlabelled"
     status: Status = "todo"
     person: str | None = None
+    group: str | None = None
     shape: tuple[int, ...]
+    volume_index: int | None = Field(default=None, ge=0)
     label_suffix: Literal[".nii.gz", ".png"] = ".nii.gz"
 
     @field_validator("id")
