@@ -203,6 +203,50 @@ class EvaluateJob(Job):
     out: FilePath
 
 
+class NewStudyJob(Job):
+    """Make a study from images and, where there are some, labels."""
+
+    kind: Literal["new-study"] = "new-study"
+    folder: FilePath = Field(description="a folder that does not exist yet or is empty")
+    images: list[FilePath] = Field(min_length=1, description="files or folders; they stay there")
+    labels: FilePath | None = Field(
+        default=None, description="folder of label maps named like the images"
+    )
+    align: Literal["center", "affine"] = Field(
+        default="center",
+        description="how scans are laid over each other: centres of mass, or an affine fit",
+    )
+    spacing: float | None = Field(
+        default=None, gt=0, description="voxel size of the study grid in mm; none: the scans' own"
+    )
+    names: dict[int, str] = Field(
+        default_factory=dict, description="name of each label; none: from the labels found"
+    )
+    volumes: dict[str, int] = Field(
+        default_factory=dict, description="which volume of its 4D file a case is, by case"
+    )
+
+
+class FindImagesJob(Job):
+    """Look for the images of a study that were moved; nothing is changed."""
+
+    kind: Literal["find-images"] = "find-images"
+    study: FilePath
+    sources: list[FilePath] = Field(min_length=1, description="folders or files to look in")
+
+
+class NextCaseJob(Job):
+    """Rank unlabelled cases by how poorly the labelled ones cover them."""
+
+    memory_advice: ClassVar[str] = "use --device cpu or no model"
+    kind: Literal["next-case"] = "next-case"
+    study: FilePath
+    model: ModelSpec = Field(
+        default="none", description="whose features compare cases; none: the images do"
+    )
+    device: Device = "auto"
+
+
 AnyJob = (
     PingJob
     | LoadVolumeJob
@@ -213,6 +257,9 @@ AnyJob = (
     | PropagateJob
     | EmbedJob
     | EvaluateJob
+    | NewStudyJob
+    | FindImagesJob
+    | NextCaseJob
 )
 JOB_ADAPTER: TypeAdapter[AnyJob] = TypeAdapter(Annotated[AnyJob, Field(discriminator="kind")])
 
@@ -245,6 +292,9 @@ for _job_class in (
     PropagateJob,
     EmbedJob,
     EvaluateJob,
+    NewStudyJob,
+    FindImagesJob,
+    NextCaseJob,
 ):
     register_job(_job_class)
 

@@ -12,6 +12,7 @@ from napari_gemini.errors import InputError, StudyError
 from napari_gemini.study.files import Case, Role, Status
 from napari_gemini.study.images import StudyImages
 from napari_gemini.study.scheme import LabelScheme
+from napari_gemini.volumes.reading import read_labels
 from napari_gemini.volumes.volume import Volume
 
 
@@ -210,6 +211,8 @@ class StudyLabels(StudyImages):
             If labels on disk would no longer fit.
         """
         with self._writing():
+            # Renaming, recolouring and adding never read a file: nothing on disk can mind.
+            grown = scheme.allowed >= self.scheme.allowed and not scheme.overlapping
             for case in self._file.cases:
                 if not self._labels.exists(case, self.scheme):
                     continue
@@ -218,7 +221,8 @@ class StudyLabels(StudyImages):
                         f"The case {case.id} has labels of another kind: overlapping and exclusive "
                         "labels need a study each."
                     )
-                self._check_fits(case, scheme)
+                if not grown:
+                    self._check_fits(case, scheme)
             self._replace(self._file.model_copy(update={"scheme": scheme}))
 
     def _check_fits(self, case: Case, scheme: LabelScheme) -> None:
@@ -230,8 +234,7 @@ class StudyLabels(StudyImages):
                 if gone:
                     raise InputError(f"the new scheme lacks {', '.join(sorted(gone))}")
             else:
-                labels = self._labels.read(case, self.outline(case.id))
-                assert labels is not None
+                labels = read_labels(self._labels.path(case))
                 scheme.check(labels.data, labels.name)
         except InputError as error:
             raise StudyError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 
 import napari_gemini
 from napari_gemini.errors import InputError
+from napari_gemini.progress import Reporter, SilentReporter, stop_if_cancelled
 from napari_gemini.study.files import (
     Align,
     Case,
@@ -58,6 +59,8 @@ class Plan:
         Where labels come from, if there are any.
     scheme
         The labels, when known beforehand.
+    volume_indices
+        Which volume of its 4D file each case is; other cases are not in it.
     """
 
     images: dict[str, Path]
@@ -65,6 +68,7 @@ class Plan:
     persons: dict[str, str] = field(default_factory=dict)
     labels: LabelSource | None = None
     scheme: LabelScheme | None = None
+    volume_indices: Mapping[str, int] = field(default_factory=dict)
 
 
 def create_study(
@@ -78,18 +82,21 @@ def create_study(
     spacing: float | None,
     align: Align,
     all_labels: bool,
+    volume_indices: Mapping[str, int] | None = None,
+    reporter: Reporter | None = None,
 ) -> Path:
     """Make a study folder; see :meth:`napari_gemini.study.study.Study.create`."""
     folder = absolute(folder)
     _check_target(folder)
     plan = plan_study(images, labels_dir, split, seed, scheme, all_labels)
+    plan.volume_indices = _checked_indices(volume_indices or {}, plan.images)
     made: list[Path] = []
     temporary = folder.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(4)}-{folder.name}")
     try:
         made = _make_parents(folder.parent)
         for name in CREATING:
             (temporary / name).mkdir(parents=True)
-        content = _fill(temporary, folder, plan, spacing, align)
+        content = _fill(temporary, folder, plan, spacing, align, reporter or SilentReporter())
         write_study_file(temporary, content)
         flush_folder(temporary)
         if folder.is_dir():
@@ -181,16 +188,33 @@ def _plan_by_split(
     return Plan({case: found[case] for case in roles}, roles, persons, labels)
 
 
+def _checked_indices(indices: Mapping[str, int], images: Mapping[str, Path]) -> Mapping[str, int]:
+    for name in indices:
+        if name not in images:
+            raise InputError(
+                f"A volume is chosen for the case {name}, and there is no such image: check the "
+                "name."
+            )
+    return indices
+
+
 def _fill(
-    temporary: Path, folder: Path, plan: Plan, spacing: float | None, align: Align
+    temporary: Path,
+    folder: Path,
+    plan: Plan,
+    spacing: float | None,
+    align: Align,
+    reporter: Reporter,
 ) -> StudyFile:
     """Check every image, copy the labels and return the study's file."""
     store = LabelStore(temporary / "labels")
     shells: list[Volume] = []
     cases: list[Case] = []
     values: set[int] = set()
-    for name, path in plan.images.items():
-        image = read_volume(path)
+    for number, (name, path) in enumerate(plan.images.items()):
+        stop_if_cancelled(reporter)
+        reporter.progress(number, len(plan.images), f"Reading {path.name}")
+        image = read_volume(path, volume_index=plan.volume_indices.get(name))
         check_image(image)
         _check_kin(image, shells)
         # Only where it lies is kept, not its voxels: a study may be larger than memory.
@@ -229,6 +253,7 @@ def _case(name: str, path: Path, image: Volume, folder: Path, plan: Plan) -> Cas
         role=plan.roles[name],
         person=plan.persons.get(name),
         shape=image.shape,
+        volume_index=plan.volume_indices.get(name),
         label_suffix=".png" if picture else ".nii.gz",
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,14 +56,18 @@ class StudyImages(StudyFolder):
             If the file cannot be read.
         """
         path = self.image_path(case_id)
-        image = read_volume(path)
+        image = read_volume(path, volume_index=self._case(case_id).volume_index)
+        self._check_shape(case_id, image)
+        return image
+
+    def _check_shape(self, case_id: str, image: Volume) -> None:
         expected = self._case(case_id).shape
         if image.shape != expected:
             raise StudyError(
                 f"The image of the case {case_id} has the size {image.shape} and had {expected} "
-                f"when the study was made: put the old {path.name} back or make a new study."
+                f"when the study was made: put the old {self.image_path(case_id).name} back or "
+                "make a new study."
             )
-        return image
 
     def outline(self, case_id: str) -> Volume:
         """Return the image of a case without its voxels: grid, header and a view of one zero.
@@ -75,6 +79,18 @@ class StudyImages(StudyFolder):
             image = self.load_image(case_id)
             self._outlines[key] = image.with_data(np.broadcast_to(np.uint8(0), image.shape))
         return self._outlines[key]
+
+    def remember_image(self, case_id: str, image: Volume) -> None:
+        """Take the grid of an image that was read elsewhere, so that it is not read again here.
+
+        Raises
+        ------
+        StudyError
+            If it is not the image that the study was made with.
+        """
+        self._check_shape(case_id, image)
+        key = (case_id, image_stamp(self.image_path(case_id)))
+        self._outlines[key] = image.with_data(np.broadcast_to(np.uint8(0), image.shape))
 
     def placement(self, case_id: str) -> Placement:
         """Return how a case lies in the study; worked out once and kept."""
@@ -125,13 +141,33 @@ class StudyImages(StudyFolder):
         list of str
             Ids of the cases whose image was found.
         """
-        found = by_case(find_images(sources), "images")
-        moved = []
+        return self.move_images(self.find_moved(sources))
+
+    def find_moved(self, sources: Sequence[str | Path]) -> dict[str, Path]:
+        """Look for the images of this study, by name and size, without changing anything.
+
+        Returns
+        -------
+        dict
+            Where the image of each case found is.
+        """
+        candidates = by_case(find_images(sources), "images")
+        found = {}
+        for case in self._file.cases:
+            path = candidates.get(case.id)
+            if path is None:
+                continue
+            if read_volume(path, volume_index=case.volume_index).shape == case.shape:
+                found[case.id] = path
+        return found
+
+    def move_images(self, images: Mapping[str, Path]) -> list[str]:
+        """Note where images lie now, as :meth:`find_moved` found them; return the cases."""
         with self._writing():
-            for case in self._file.cases:
-                path = found.get(case.id)
-                if path is None or read_volume(path).shape != case.shape:
-                    continue
-                self._edit_case(case.id, image=str(path), relative=relative_path(path, self.folder))
-                moved.append(case.id)
-        return moved
+            for case_id, path in images.items():
+                self._edit_case(
+                    self._case(case_id).id,
+                    image=str(path),
+                    relative=relative_path(path, self.folder),
+                )
+        return list(images)

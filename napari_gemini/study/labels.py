@@ -22,8 +22,14 @@ from napari_gemini.volumes.reading import read_labels
 from napari_gemini.volumes.volume import Volume
 from napari_gemini.volumes.writing import write_labels
 
-HISTORY_LIMIT = 20
+HISTORY_LIMIT = 30
 """Earlier versions kept per file."""
+RECENT = 5
+"""So many versions are all kept, however close together; older ones are thinned."""
+SHORTEST_GAP = 30.0
+"""Seconds between two older versions, at least; more, the older they are."""
+
+_STAMP = "%Y%m%dT%H%M%S.%fZ"
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,7 @@ class LabelStore:
         if not path.is_file():
             return None
         folder.mkdir(parents=True, exist_ok=True)
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        stamp = datetime.now(UTC).strftime(_STAMP)
         for number in range(1000):
             version = folder / f"{stamp}-{number:03d}{suffix}"
             try:
@@ -177,6 +183,46 @@ class LabelStore:
         raise OSError(f"no free name in {folder}")
 
     def _prune(self, versions: list[Path]) -> None:
-        for version in versions[: max(0, len(versions) - self.history_limit)]:
+        kept = thinned(versions)
+        for version in set(versions) - set(kept[-self.history_limit :]):
             with contextlib.suppress(OSError):
                 version.unlink()
+
+
+def version_time(version: Path) -> datetime:
+    """Return when the file that a version keeps was replaced, as its name tells."""
+    try:
+        return datetime.strptime(version.name.partition("-")[0], _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return datetime.fromtimestamp(version.stat().st_mtime, UTC)
+
+
+def thinned(versions: list[Path]) -> list[Path]:
+    """Choose the versions that are worth keeping, so that an hour's work reaches back an hour.
+
+    Labels save themselves every few seconds while somebody paints. The newest :data:`RECENT`
+    versions stay; between older ones lie at least :data:`SHORTEST_GAP` seconds and a third of
+    their age.
+
+    Parameters
+    ----------
+    versions
+        Files of the history, oldest first.
+
+    Returns
+    -------
+    list of Path
+        Those to keep, oldest first.
+    """
+    if len(versions) <= RECENT:
+        return versions
+    newest = version_time(versions[-1])
+    kept: list[Path] = []
+    last: datetime | None = None
+    for version in versions[:-RECENT]:
+        time = version_time(version)
+        gap = max(SHORTEST_GAP, (newest - time).total_seconds() / 3)
+        if last is None or (time - last).total_seconds() >= gap:
+            kept.append(version)
+            last = time
+    return kept + versions[-RECENT:]

@@ -111,6 +111,12 @@ class LabelScheme(BaseModel):
         return tuple(self.names)
 
     @property
+    def allowed(self) -> frozenset[int]:
+        """Every value that a label map may hold, background and ignore included."""
+        extra = () if self.ignore is None else (self.ignore,)
+        return frozenset((BACKGROUND, *self.names, *extra))
+
+    @property
     def classes(self) -> int:
         """Output channels that a network needs: labels, and background where they exclude."""
         return len(self.names) + (0 if self.overlapping else 1)
@@ -134,7 +140,7 @@ class LabelScheme(BaseModel):
         InputError
             Naming the values.
         """
-        allowed = {BACKGROUND, *self.names} | ({self.ignore} if self.ignore is not None else set())
+        allowed = self.allowed
         found = {int(v) for v in unique_values(labels)}
         strangers = sorted(found - allowed)
         if strangers:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from napari_gemini.progress import Reporter
 from napari_gemini.study import landmarks as landmark_files
 from napari_gemini.study import review as review_files
 from napari_gemini.study.annotation import StudyLabels
@@ -49,6 +50,8 @@ class Study(StudyLabels):
         spacing: float | None = None,
         align: Align = "center",
         all_labels: bool = False,
+        volume_indices: Mapping[str, int] | None = None,
+        reporter: Reporter | None = None,
     ) -> Study:
         """Make a study; nothing appears unless everything is in order.
 
@@ -74,6 +77,10 @@ class Study(StudyLabels):
         all_labels
             Copy the labels of every case of the pool, to train with full supervision. Labels of
             test cases are never copied.
+        volume_indices
+            Which volume of its 4D file a case is, by case id.
+        reporter
+            Hears which image is read, and may stop it.
 
         Returns
         -------
@@ -96,6 +103,8 @@ class Study(StudyLabels):
                 spacing=spacing,
                 align=align,
                 all_labels=all_labels,
+                volume_indices=volume_indices,
+                reporter=reporter,
             )
         )
 

@@ -25,7 +25,11 @@ MEAN = {
     "propagate": {"atlas": "a", "labels": "l", "targets": ["t"], "out": "o"},
     "embed": {"image": "a", "out": "o"},
     "evaluate": {"predictions": "p", "references": "r", "out": "o"},
+    "load-pair": {"folder": "o"},
     "load-volume": {"path": "a"},
+    "new-study": {"folder": "s", "images": ["a", "b"]},
+    "find-images": {"study": "s", "sources": ["a"]},
+    "next-case": {"study": "s"},
     "ping": {},
 }
 

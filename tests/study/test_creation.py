@@ -352,10 +352,10 @@ def test_full_disk_leaves_nothing(
 def test_ctrl_c_leaves_nothing(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = creation.read_volume
 
-    def interrupted(path: Path) -> object:
+    def interrupted(path: Path, **options: object) -> object:
         if path.name == "c.nii.gz":
             raise KeyboardInterrupt
-        return read(path)
+        return read(path, **options)
 
     monkeypatch.setattr(creation, "read_volume", interrupted)
     with pytest.raises(KeyboardInterrupt):
