@@ -7,47 +7,98 @@ world coordinates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from GeminiPropagateLib.labels import Label
+import numpy as np
+import slicer
 
-
-def labels_of_segmentation(segmentation_node: Any) -> list[Label]:
-    """Return value, name, colour and terminology of every segment, in order.
-
-    Values are those of the segments (or of the node's export colour table, where it has one); a
-    value that two segments share is kept by the first, the others get the next free ones.
-    """
-    raise NotImplementedError
+from GeminiPropagateLib.errors import PropagateError
+from GeminiPropagateLib.geometry import (
+    WorldGrid,
+    array_of_volume,
+    check_not_sheared,
+    hardened_clone,
+    matrix_of_array,
+)
 
 
 def write_volume(volume_node: Any, path: Path) -> None:
     """Write a scalar volume in world coordinates.
 
-    Raises
-    ------
-    PropagateError
-        If the volume is empty, has several components, or the file cannot be written.
-    """
-    raise NotImplementedError
-
-
-def write_labels(segmentation_node: Any, reference_volume_node: Any, path: Path) -> list[Label]:
-    """Write a segmentation as a label map on a volume's grid, both in world coordinates.
-
-    Returns
-    -------
-    list of Label
-        As :func:`labels_of_segmentation`.
+    Parameters
+    ----------
+    volume_node
+        The volume; it stays as it is.
+    path
+        ``.nrrd`` keeps the grid in full precision.
 
     Raises
     ------
     PropagateError
-        If the segmentation is empty, lies outside the volume, or the file cannot be written.
+        If the volume is empty, has several components or a sheared grid, or the file cannot be
+        written.
     """
-    raise NotImplementedError
+    array_of_volume(volume_node)
+    scene = slicer.vtkMRMLScene()
+    clone = hardened_clone(volume_node, scene)
+    check_not_sheared(clone, volume_node.GetName())
+    write_node(clone, path)
+
+
+def write_node(node: Any, path: Path) -> None:
+    """Write a node through its storage node, which the node does not keep.
+
+    Raises
+    ------
+    PropagateError
+        If the file cannot be written.
+    """
+    storage = node.CreateDefaultStorageNode()
+    storage.SetFileName(str(path))
+    if hasattr(storage, "SetUseCompression"):
+        # Read once and deleted: compressing takes longer than writing.
+        storage.SetUseCompression(0)
+    if not storage.WriteData(node):
+        raise PropagateError(
+            f"{path} cannot be written; free some disk space or choose another folder."
+        )
+
+
+def read_node(node: Any, path: Path) -> None:
+    """Read a file into a node, in place, so that it is saved with the scene.
+
+    The node gets no storage node: results in a temporary folder would be lost if the scene only
+    named their files.
+
+    Raises
+    ------
+    PropagateError
+        If the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise PropagateError(f"{path} is missing; run the propagation again.")
+    storage = node.CreateDefaultStorageNode()
+    storage.SetFileName(str(path))
+    if hasattr(storage, "SetCenterImage"):
+        storage.SetCenterImage(0)
+    if not storage.ReadData(node):
+        raise PropagateError(f"{path} cannot be read; run the propagation again.")
+
+
+def read_array(path: Path, grid: WorldGrid) -> np.ndarray[Any, Any]:
+    """Return the voxels (k, j, i) of an image file that has to lie on a grid.
+
+    Raises
+    ------
+    PropagateError
+        If the file is missing, damaged or on another grid.
+    """
+    scene = slicer.vtkMRMLScene()
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "file")
+    read_node(node, path)
+    _check_grid(node, path, grid)
+    return array_of_volume(node).copy()
 
 
 def read_volume_into(node: Any, path: Path, grid_of: Any = None) -> None:
@@ -55,6 +106,10 @@ def read_volume_into(node: Any, path: Path, grid_of: Any = None) -> None:
 
     Parameters
     ----------
+    node
+        The node.
+    path
+        The file.
     grid_of
         Volume node whose grid the result has to have; its geometry is taken over exactly. A
         parent transform of it counts.
@@ -62,21 +117,48 @@ def read_volume_into(node: Any, path: Path, grid_of: Any = None) -> None:
     Raises
     ------
     PropagateError
-        If the file is missing, damaged or on another grid.
+        If the file is missing, damaged or on another grid; the node is then as it was.
     """
-    raise NotImplementedError
+    scene = slicer.vtkMRMLScene()
+    read = scene.AddNewNodeByClass(node.GetClassName(), "file")
+    read_node(read, path)
+    if grid_of is not None:
+        grid = grid_of if isinstance(grid_of, WorldGrid) else WorldGrid(grid_of)
+        _check_grid(read, path, grid)
+        # NIfTI rounds grids to 32 bits.
+        read.SetIJKToRASMatrix(matrix_of_array(grid.matrix))
+    node.CopyContent(read, False)
 
 
-def read_labels_into(
-    segmentation_node: Any, path: Path, labels: Sequence[Label], grid_of: Any
-) -> None:
-    """Replace the content of a segmentation by a label map file; values, names, colours kept.
-
-    Values that `labels` does not have get a generic name.
-    """
-    raise NotImplementedError
+def _check_grid(node: Any, path: Path, grid: WorldGrid) -> None:
+    if grid.differs_from(node):
+        raise PropagateError(
+            f"{path.name} lies on another grid than its target, which was changed after the run "
+            "began; run the propagation again."
+        )
 
 
 def read_transform_into(transform_node: Any, path: Path) -> None:
-    """Read ``field.h5`` into a transform node, as FromParent (target point to atlas point)."""
-    raise NotImplementedError
+    """Read ``field.h5`` into a transform node, in place.
+
+    An ITK displacement field maps fixed (target) points to moving (atlas) points: the node's
+    transform from parent. A volume or segmentation of the atlas under the node moves onto the
+    target.
+
+    Raises
+    ------
+    PropagateError
+        If the file is missing, damaged, or no displacement field.
+    """
+    scene = slicer.vtkMRMLScene()
+    read = scene.AddNewNodeByClass("vtkMRMLTransformNode", "file")
+    read_node(read, path)
+    grid = read.GetTransformFromParentAs("vtkOrientedGridTransform", False, False)
+    if grid is None or read.IsAbstractTransformComputedFromInverse(grid):
+        raise PropagateError(
+            f"{path} holds no displacement field in the direction of ITK; run the propagation "
+            "again."
+        )
+    # Slicer reads fields to be sampled with cubic splines; ITK and the engine sample linearly.
+    grid.SetInterpolationModeToLinear()
+    transform_node.CopyContent(read, False)

@@ -1,35 +1,49 @@
 """Results of the engine as nodes of the scene: one folder a target, updated and not duplicated.
 
-The nodes of a target are found again through node references of its volume, so they survive
-saving, loading and a new run.
+The nodes of a target are found again through node references of its volume (see
+:mod:`GeminiPropagateLib.scene_nodes`), so they survive saving, loading and a new run. Everything is
+read before anything in the scene is touched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from GeminiPropagateLib.colours import diverging_colours, rising_colours, show_range
+from GeminiPropagateLib.errors import PropagateError
+from GeminiPropagateLib.geometry import WorldGrid, matrix_of_array
+from GeminiPropagateLib.hardening import check_hardened, fold_warning
 from GeminiPropagateLib.labels import Label
+from GeminiPropagateLib.mrml_io import read_array, read_transform_into
+from GeminiPropagateLib.scene_nodes import (
+    PREFIX,
+    TargetNodes,
+    let_go,
+    nodes_of_target,
+    remove_result,
+    result_node,
+)
+from GeminiPropagateLib.segmentations import fill_segmentation, label_map_of
+from GeminiPropagateLib.voting import MAJORITY, SIMILARITY, similarity_weight, vote
 
-#: Columns of the table of results.
-COLUMNS = ("Target", "Confidence", "Folds %", "Largest displacement (mm)", "Status")
-
-
-@dataclass
-class TargetNodes:
-    """The nodes of one target; None where there is none (or the user deleted it)."""
-
-    target: Any
-    segmentation: Any = None
-    transform: Any = None
-    warped: Any = None
-    log_jacobian: Any = None
-    folds: Any = None
-    gss: Any = None
-    gvs: Any = None
-    agreement: Any = None
+_FOLD_LABELS = (
+    Label(2, "folds", (0.9, 0.1, 0.1)),
+    Label(1, "folds by the digital criterion only", (0.95, 0.6, 0.1)),
+)
+#: Of a segmentation as the engine gave it, to know whether the user changed it since.
+_CONTENT = PREFIX + "content"
+#: Points at which the displacement is looked at, at most.
+_SAMPLES = 200_000
 
 
 @dataclass
@@ -42,6 +56,8 @@ class ImportedTarget:
         The nodes.
     report
         ``report.json`` of the target (of the best-matching atlas).
+    atlas
+        Key of that atlas.
     confidence
         Mean similarity, 0 to 1: of features (GSS) where a model served, else of images (GVS).
     fold_percent, largest_displacement_mm
@@ -52,31 +68,47 @@ class ImportedTarget:
 
     nodes: TargetNodes
     report: dict[str, Any] = field(default_factory=dict)
+    atlas: str = ""
     confidence: float | None = None
     fold_percent: float | None = None
     largest_displacement_mm: float | None = None
     warnings: list[str] = field(default_factory=list)
 
 
-def nodes_of_target(target_node: Any) -> TargetNodes:
-    """Find the nodes that an earlier import made for a target."""
-    raise NotImplementedError
+@dataclass
+class _AtlasResult:
+    """What one atlas gave for a target, read from its folder."""
+
+    key: str
+    folder: Path
+    report: dict[str, Any]
+    labels: np.ndarray[Any, Any]
+
+    @property
+    def confidence(self) -> float | None:
+        for name in ("gss_mean", "gvs_mean"):
+            if isinstance(self.report.get(name), int | float):
+                return float(self.report[name])
+        return None
+
+    def has(self, stem: str) -> bool:
+        return (self.folder / f"{stem}.nii.gz").is_file()
+
+    def read(self, stem: str, grid: WorldGrid) -> np.ndarray[Any, Any]:
+        return read_array(self.folder / f"{stem}.nii.gz", grid)
 
 
 def import_target(
-    scene: Any,
     target_node: Any,
-    folders: dict[str, Path],
+    folders: Mapping[str, Path],
     labels: Sequence[Label],
-    vote_by: str = "majority",
-    atlas_segmentations: dict[str, Any] | None = None,
+    vote_by: str = MAJORITY,
+    atlas_labels: Mapping[str, Path] | None = None,
 ) -> ImportedTarget:
-    """Bring one target's results into the scene.
+    """Bring one target's results into its scene.
 
     Parameters
     ----------
-    scene
-        The MRML scene.
     target_node
         Volume node of the target.
     folders
@@ -86,30 +118,153 @@ def import_target(
     vote_by
         With several atlases: ``majority`` or ``similarity``. Transform and maps are those of the
         atlas that matches best.
-    atlas_segmentations
-        Segmentation nodes by atlas key, for the check that the labels equal the atlas hardened by
-        Slicer under the field; left out where a node is gone.
+    atlas_labels
+        Label maps that the engine got, by atlas key, for the check that its labels equal the
+        atlas hardened by Slicer under the field.
 
     Raises
     ------
     PropagateError
         If results are missing or damaged; the scene is then as it was.
     """
-    raise NotImplementedError
+    grid = WorldGrid(target_node)
+    atlases = [_read_atlas(key, folder, grid) for key, folder in folders.items()]
+    if not atlases:
+        raise PropagateError(f"There are no results for {target_node.GetName()}.")
+    atlases.sort(key=lambda atlas: -(atlas.confidence if atlas.confidence is not None else -1.0))
+    best = atlases[0]
+    label_map, agreement = _decide(atlases, vote_by, grid)
+    maps = {s: best.read(s, grid) for s in ("warped", "log_jacobian", "gss", "gvs") if best.has(s)}
+    if agreement is not None:
+        maps["agreement"] = agreement
+    folds = best.read("folds", grid)
+    scratch = slicer.vtkMRMLScene()
+    transform = scratch.AddNewNodeByClass("vtkMRMLTransformNode", "field")
+    read_transform_into(transform, best.folder / "field.h5")
+    # -- from here on the scene changes
+    warnings = _set_aside_if_edited(target_node)
+    _fill_labels(target_node, label_map, labels)
+    result_node(target_node, "transform").CopyContent(transform, False)
+    fill_segmentation(result_node(target_node, "folds"), folds, _FOLD_LABELS, target_node)
+    result_node(target_node, "folds").GetDisplayNode().SetVisibility(False)
+    _fill_maps(target_node, maps, grid)
+    imported = ImportedTarget(nodes_of_target(target_node), best.report, best.key)
+    imported.confidence = best.confidence
+    imported.fold_percent = best.report.get("fold_percent")
+    imported.largest_displacement_mm = largest_displacement(
+        imported.nodes.transform, grid, best.read("mask", grid) if best.has("mask") else None
+    )
+    given = (atlas_labels or {}).get(best.key)
+    if given is not None:
+        field_node = imported.nodes.transform
+        warnings.append(check_hardened(given, field_node, target_node, best.labels, labels))
+    warnings.append(fold_warning(imported.fold_percent))
+    imported.warnings = [text for text in warnings if text]
+    return imported
 
 
-def results_table(scene: Any) -> Any:
-    """Return the table node of the results in this scene, made on first use."""
-    raise NotImplementedError
+def _read_atlas(key: str, folder: Path, grid: WorldGrid) -> _AtlasResult:
+    try:
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PropagateError(
+            f"The results in {folder} cannot be read ({error}); run the propagation again."
+        ) from error
+    return _AtlasResult(key, folder, report, read_array(folder / "labels.nii.gz", grid))
 
 
-def set_row(
-    table_node: Any, target_node: Any, status: str, imported: ImportedTarget | None = None
-) -> int:
-    """Add or update the row of a target and return its number; its id is in a hidden column."""
-    raise NotImplementedError
+def _decide(
+    atlases: Sequence[_AtlasResult], vote_by: str, grid: WorldGrid
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+    """Return the label map, and how far several atlases agree on it."""
+    if len(atlases) == 1:
+        return atlases[0].labels, None
+    weights = None
+    if vote_by == SIMILARITY:
+        # Maps of one kind only: cosines of features and correlations of images do not compare.
+        stem = "gss" if all(atlas.has("gss") for atlas in atlases) else "gvs"
+        weights = [similarity_weight(atlas.read(stem, grid)) for atlas in atlases]
+    decided = vote([atlas.labels for atlas in atlases], weights)
+    return decided.labels, decided.agreement
 
 
-def target_of_row(table_node: Any, row: int) -> Any:
-    """Return the volume node of a row, None when it was deleted."""
-    raise NotImplementedError
+def _set_aside_if_edited(target_node: Any) -> list[str]:
+    """Keep a segmentation that the user changed since the last import."""
+    node = nodes_of_target(target_node).segmentation
+    if node is None or node.GetSegmentation().GetNumberOfSegments() == 0:
+        return []
+    if node.GetAttribute(_CONTENT) == _content(label_map_of(node, target_node)):
+        return []
+    let_go(target_node, "segmentation")
+    node.SetName(f"{node.GetName()} (edited)")
+    return [f"Your changes of the former labels were kept as {node.GetName()}."]
+
+
+def _content(label_map: np.ndarray[Any, Any]) -> str:
+    data = np.ascontiguousarray(label_map.astype(np.int32))
+    return hashlib.sha256(str(data.shape).encode() + data.tobytes()).hexdigest()
+
+
+def _fill_labels(
+    target_node: Any, label_map: np.ndarray[Any, Any], labels: Sequence[Label]
+) -> None:
+    node = result_node(target_node, "segmentation")
+    fill_segmentation(node, label_map, labels, target_node)
+    node.SetAttribute(_CONTENT, _content(label_map))
+
+
+def _fill_maps(target_node: Any, maps: Mapping[str, Any], grid: WorldGrid) -> None:
+    for role in ("warped", "log_jacobian", "gss", "gvs", "agreement"):
+        if role not in maps:
+            remove_result(target_node, role)
+            continue
+        node = result_node(target_node, role)
+        _fill_volume(node, maps[role], grid)
+        if role == "log_jacobian":
+            limit = _limit(maps[role])
+            show_range(node, diverging_colours(target_node.GetScene()), -limit, limit)
+        elif role != "warped":
+            show_range(node, rising_colours(target_node.GetScene()), 0.0, 1.0)
+
+
+def _fill_volume(node: Any, array: np.ndarray[Any, Any], grid: WorldGrid) -> None:
+    image = vtk.vtkImageData()
+    image.SetDimensions(*grid.dimensions)
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=1))
+    node.SetIJKToRASMatrix(matrix_of_array(grid.matrix))
+    node.SetAndObserveImageData(image)
+    node.CreateDefaultDisplayNodes()
+
+
+def _limit(log_jacobian: np.ndarray[Any, Any]) -> float:
+    """Return half the range to show: what 99 % of the voxels stay within, at least a fifth."""
+    finite = np.abs(log_jacobian[np.isfinite(log_jacobian)])
+    return max(0.2, float(np.percentile(finite, 99)) if finite.size else 0.0)
+
+
+def largest_displacement(
+    transform_node: Any, grid: WorldGrid, mask: np.ndarray[Any, Any] | None
+) -> float | None:
+    """Return how far the field moves a voxel of the mask at most, in mm.
+
+    Parameters
+    ----------
+    transform_node
+        The field.
+    grid
+        Of the target.
+    mask
+        Array (k, j, i), not 0 where the atlas was seen; None: everywhere.
+    """
+    seen = np.ones(grid.dimensions[::-1], bool) if mask is None else mask != 0
+    places = np.flatnonzero(seen)
+    if places.size == 0:
+        return None
+    places = places[:: max(1, places.size // _SAMPLES)]
+    indices = np.stack(np.unravel_index(places, seen.shape)[::-1], axis=1)
+    here = grid.points(indices.astype(float))
+    points, moved = vtk.vtkPoints(), vtk.vtkPoints()
+    points.SetData(numpy_to_vtk(here, deep=1))
+    transform_node.GetTransformFromParent().TransformPoints(points, moved)
+    there = vtk_to_numpy(moved.GetData())
+    return float(np.linalg.norm(there - here, axis=1).max())
