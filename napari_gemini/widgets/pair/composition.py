@@ -15,10 +15,10 @@ from napari_gemini.widgets.canvas.layers import image_layer, layer_info
 from napari_gemini.widgets.common.connections import Connections
 from napari_gemini.widgets.pair.pair_data import PairData
 from napari_gemini.widgets.pair.shown import (
+    MAKER,
     first,
     metadata_of,
     ours,
-    provenance_of,
     put,
     same_selection,
     shown_plane,
@@ -111,7 +111,7 @@ class Composition(QObject):
             self.pair.fixed,
             self.pair.fixed_name,
             case=self.pair.fixed_case,
-            provenance=provenance_of(self.pair),
+            provenance={"opened_by": MAKER},
         )
         with same_selection(viewer):
             viewer.layers.insert(0, layer)
@@ -306,6 +306,10 @@ class Composition(QObject):
             metadata=metadata,
             **options,
         )
+
+    def tear_down_look(self) -> None:
+        """Bring the fixed scan's colours back and stop blinking."""
+        self._undo()
 
     def tear_down(self) -> None:
         """Let go of the viewer and bring the fixed scan's colours back; layers stay."""

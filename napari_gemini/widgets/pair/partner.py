@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
 
@@ -23,6 +23,9 @@ class PartnerView(QWidget):
     model
         Its viewer model.
     """
+
+    #: The canvas was closed by the user.
+    gone = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,6 +82,15 @@ class PartnerView(QWidget):
         self.model.mouse_drag_callbacks.clear()
         viewer.close()
         viewer.deleteLater()
+
+    def event(self, event: QEvent | None) -> bool:
+        """Notice that napari took the widget out of its dock: it deletes the dock only."""
+        changed = event is not None and event.type() == QEvent.Type.ParentChange
+        if changed and self.parent() is None and self.alive:
+            self.tear_down()
+            self.gone.emit()
+            self.deleteLater()
+        return super().event(event)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """End the canvas with the dock."""

@@ -45,9 +45,9 @@ class Rank:
     of: int
 
     @property
-    def words(self) -> str:
-        """Such as ``rank 3 of 12``."""
-        return f"rank {self.place} of {self.of}"
+    def short(self) -> str:
+        """Such as ``3 of 12``."""
+        return f"{self.place} of {self.of}"
 
 
 def pair_reports(folder: Path) -> dict[str, dict[str, Any]]:

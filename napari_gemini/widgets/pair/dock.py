@@ -1,0 +1,501 @@
+"""The dock for correspondence: compute a pair, look at it, see whether to trust it, apply it."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QTabWidget
+
+from napari_gemini.errors import GeminiError
+from napari_gemini.widgets.common.dock import Dock
+from napari_gemini.widgets.pair.apply_layers import (
+    Finish,
+    can_be_carried,
+    carry_layer,
+    side_of,
+)
+from napari_gemini.widgets.pair.apply_panel import ApplyPanel
+from napari_gemini.widgets.pair.background import in_background
+from napari_gemini.widgets.pair.composition import MODES
+from napari_gemini.widgets.pair.evidence_panel import EvidencePanel
+from napari_gemini.widgets.pair.export import export_pair
+from napari_gemini.widgets.pair.folds import Fold, find_folds
+from napari_gemini.widgets.pair.inputs import label_sources, scan_sources
+from napari_gemini.widgets.pair.look_panel import LookPanel
+from napari_gemini.widgets.pair.map_layers import MAPS
+from napari_gemini.widgets.pair.match_panel import MatchPanel, Request
+from napari_gemini.widgets.pair.numbers import collect, headline, label_names
+from napari_gemini.widgets.pair.numbers_panel import NumbersPanel
+from napari_gemini.widgets.pair.pair_data import PairData
+from napari_gemini.widgets.pair.pair_view import PairView
+from napari_gemini.widgets.pair.partner import PartnerView
+from napari_gemini.widgets.pair.runner import PairRunner, known_results, pairs_folder
+from napari_gemini.widgets.pair.shown import put
+
+if TYPE_CHECKING:
+    import napari
+
+_PARTNER_NAME = "Moving scan"
+
+
+class CorrespondenceDock(Dock):
+    """Find and judge the correspondence of two scans.
+
+    Parameters
+    ----------
+    viewer
+        napari's viewer; it shows the fixed scan, a dock beside it the moving one.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__(viewer, warm=True)
+        self.partner: PartnerView | None = None
+        self.view: PairView | None = None
+        self.runner = PairRunner(self.session, self)
+        self.match_panel = MatchPanel()
+        self.look_panel = LookPanel()
+        self.evidence_panel = EvidencePanel()
+        self.numbers_panel = NumbersPanel()
+        self.apply_panel = ApplyPanel()
+        self._folds: list[Fold] = []
+        self._smaller: Request | None = None
+        self._torn_down = False
+        self.tabs = QTabWidget()
+        for panel, name in (
+            (self.match_panel, "Match"),
+            (self.look_panel, "Look"),
+            (self.evidence_panel, "Maps"),
+            (self.numbers_panel, "Numbers"),
+            (self.apply_panel, "Apply"),
+        ):
+            self.tabs.addTab(panel, name)
+        self.body.addWidget(self.tabs)
+        # The lists follow layers and study, but not more than once for many changes.
+        self._update = QTimer(self)
+        self._update.setSingleShot(True)
+        self._update.setInterval(0)
+        self._update.timeout.connect(self._update_lists)
+        self._connect_session()
+        self._connect_panels()
+        self._update_lists()
+        self._enable(False)
+        self._on_pair_changed()
+
+    def _connect_session(self) -> None:
+        session, layers = self.session, self.session.viewer.layers.events
+        for signal in (session.study_changed, session.cases_changed, session.models_changed):
+            self.connections.connect(signal, self._update_soon)
+        for event in (layers.inserted, layers.removed):
+            self.connections.connect(event, self._update_soon)
+        self.connections.connect(session.pair_changed, self._on_pair_changed)
+        self.connections.connect(session.study_changed, self._on_study_changed)
+        self.connections.connect(session.case_changed, self._on_case_changed)
+        runner = self.runner
+        self.connections.connect(runner.ready, self._on_ready)
+        self.connections.connect(runner.failed, self._on_failed)
+        self.connections.connect(runner.stopped, self._on_stopped)
+        self.connections.connect(runner.progressed, self.match_panel.show_progress)
+        self.connections.connect(runner.smaller, self._on_smaller)
+
+    def _connect_panels(self) -> None:
+        match, look, maps = self.match_panel, self.look_panel, self.evidence_panel
+        match.started.connect(self.start)
+        match.stopped.connect(self.runner.stop)
+        match.scans_changed.connect(self._update_labels)
+        match.scans_changed.connect(self._update_models)
+        match.opened.connect(lambda folder: self.open_result(Path(folder)))
+        match.retried.connect(self._retry)
+        look.swap_wanted.connect(self.swap)
+        look.view_changed.connect(self._set_view)
+        look.follow_changed.connect(self._set_follow)
+        look.mode_changed.connect(self._set_mode)
+        look.amount_changed.connect(self._set_amount)
+        look.t_changed.connect(lambda t: self.view and self.view.set_t(t))
+        maps.grid_toggled.connect(lambda on: self.view and self.view.deformation.set_grid(on))
+        maps.arrows_toggled.connect(lambda on: self.view and self.view.deformation.set_arrows(on))
+        maps.spacing_changed.connect(
+            lambda value: self.view and self.view.deformation.set_spacing(value)
+        )
+        maps.map_toggled.connect(self._set_map)
+        maps.fold_chosen.connect(self._go_to_fold)
+        self.numbers_panel.report_wanted.connect(self._open_report)
+        self.apply_panel.apply_wanted.connect(self.apply)
+        self.apply_panel.export_wanted.connect(lambda folder: self.export(Path(folder)))
+        self.apply_panel.layer_chosen.connect(self._show_side)
+
+    # -- lists ---------------------------------------------------------------------------------
+
+    def _update_soon(self, *_: Any) -> None:
+        self._update.start()
+
+    def _update_lists(self) -> None:
+        if self._torn_down:
+            return
+        study, viewer = self.session.study, self.session.viewer
+        scans = scan_sources(study, viewer)
+        self.match_panel.moving.set_sources(scans, prefer=0)
+        self.match_panel.fixed.set_sources(scans, prefer=1)
+        self.match_panel.set_results(known_results(study))
+        self._update_models()
+        self._update_labels()
+        self._update_layers()
+
+    def _update_models(self) -> None:
+        fixed, study = self.match_panel.fixed.source, self.session.study
+        dimension = None if fixed is None else fixed.dimension(study)
+        self.match_panel.set_models(self.session.models(dimension))
+
+    def _update_labels(self) -> None:
+        panel, study, viewer = self.match_panel, self.session.study, self.session.viewer
+        for box, scan in (
+            (panel.moving_labels, panel.moving.source),
+            (panel.fixed_labels, panel.fixed.source),
+            (panel.ignore, None),
+        ):
+            before = box.source
+            if before is not None and before.case not in (None, scan and scan.case):
+                box.choose_none()
+            sources = label_sources(study, viewer, scan)
+            # The study's own labels of a case are what is meant unless something else is chosen.
+            own = bool(sources) and sources[0].case is not None
+            box.set_sources(sources, prefer=0 if own else -1)
+
+    def _update_layers(self) -> None:
+        found = [(layer.name, layer) for layer in self.session.viewer.layers]
+        if self.partner is not None and self.partner.alive:
+            found += [(f"{layer.name} (moving)", layer) for layer in self.partner.model.layers]
+        self.apply_panel.set_layers([(n, layer) for n, layer in found if can_be_carried(layer)])
+
+    def _on_study_changed(self) -> None:
+        pair = self.session.pair
+        if pair is not None and pair.fixed_case is not None:
+            self.session.set_pair(None)
+
+    def _on_case_changed(self, case: str | None) -> None:
+        """Close the pair when another case takes the canvas."""
+        pair = self.session.pair
+        if pair is not None and case is not None and case != pair.fixed_case:
+            self.session.set_pair(None)
+
+    # -- computing -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Compute what the form says."""
+        request = self.match_panel.request
+        if request is None:
+            self.say("warning", "Choose a moving and a fixed scan first: open a study or scans.")
+            return
+        self._start(request)
+
+    def _start(self, request: Request) -> None:
+        self.messages.clear()
+        self.match_panel.set_running(True)
+        try:
+            self.runner.start(request)
+        except GeminiError as error:
+            self._on_failed(str(error))
+
+    def open_result(self, folder: Path) -> None:
+        """Open a folder that ``correspond`` or ``propagate`` wrote."""
+        if self.runner.busy:
+            self.say("warning", "Wait for the running computation, or stop it first.")
+            return
+        self.messages.clear()
+        self.match_panel.set_running(True)
+        self.runner.open_result(folder)
+
+    def _on_ready(self, pair: PairData) -> None:
+        self.match_panel.set_running(False)
+        self.session.set_pair(pair)
+        where = "a temporary folder, which goes with the window" if pair.temporary else pair.folder
+        self.say("info", f"{headline(pair)}. The results are in {where}.")
+        self.tabs.setCurrentWidget(self.look_panel)
+        self._update_soon()
+
+    def _on_failed(self, sentence: str) -> None:
+        self.match_panel.set_running(False)
+        self.say("error", sentence)
+
+    def _on_stopped(self) -> None:
+        self.match_panel.set_running(False)
+        self.say("info", "Stopped; nothing was written.")
+
+    def _on_smaller(self, request: Request) -> None:
+        self._smaller = request
+        unit = "mm"
+        self.match_panel.offer_retry(f"Try a grid of {request.spacing:g} {unit}")
+
+    def _retry(self) -> None:
+        if self._smaller is not None:
+            self.match_panel.spacing.setValue(self._smaller.spacing or 0.0)
+            self._start(self._smaller)
+
+    # -- the pair ------------------------------------------------------------------------------
+
+    def _on_pair_changed(self) -> None:
+        pair = self.session.pair
+        if self.view is not None and self.view.pair is pair:
+            return
+        self._close_view()
+        if pair is None:
+            self._enable(False)
+            return
+        try:
+            self._show_case(pair)
+        except GeminiError as error:
+            self.say("warning", str(error))
+        partner = self._open_partner()
+        self.view = PairView(self.session, partner, pair, self)
+        self.view.failed.connect(lambda sentence: self.say("warning", sentence))
+        self.view.toggled.connect(self._show_toggles)
+        self.view.partner_words.connect(self.look_panel.partner.setText)
+        self._enable(True)
+        self._fill_panels(pair)
+
+    def _show_case(self, pair: PairData) -> None:
+        """Let the study show the fixed case, so that its labels stay in its care."""
+        session = self.session
+        if session.study is not None and pair.fixed_case not in (None, session.case):
+            session.show_case(str(pair.fixed_case))
+
+    def _fill_panels(self, pair: PairData) -> None:
+        words = f"Fixed: {pair.fixed_name}\nMoving: {pair.moving_name}"
+        self.look_panel.set_pair(words, pair.back is not None)
+        self._set_view("side")
+        assert self.view is not None
+        available = {stem for stem in MAPS if pair.has(stem)}
+        self.evidence_panel.set_pair(available, self.view.deformation.spacing, pair.unit)
+        self.view.cursor.follows = self.look_panel.follow.isChecked()
+        self._show_numbers(pair)
+        self._find_folds(pair)
+        self._update_soon()
+
+    def _show_numbers(self, pair: PairData) -> None:
+        study = self.session.study
+        folder = None if study is None else pairs_folder(study)
+        names = label_names(None if study is None else study.scheme)
+        heading = headline(pair)
+        self.numbers_panel.show_numbers(f"{heading}\nReading...", None)
+
+        def show(numbers: Any) -> None:
+            if self.session.pair is pair and not self._torn_down:
+                self.numbers_panel.show_numbers(heading, numbers)
+
+        in_background(lambda: collect(pair, folder, names), show, self._warn)
+
+    def _find_folds(self, pair: PairData) -> None:
+        self._folds = []
+
+        def find() -> list[Fold] | None:
+            volume = pair.volume("folds")
+            return None if volume is None else find_folds(volume)
+
+        def show(folds: list[Fold] | None) -> None:
+            if self.session.pair is pair and not self._torn_down:
+                self._folds = folds or []
+                self.evidence_panel.set_folds(folds, pair.unit, pair.ndim)
+
+        in_background(find, show, self._warn)
+
+    def _warn(self, sentence: str) -> None:
+        if not self._torn_down:
+            self.say("warning", sentence)
+
+    def swap(self) -> None:
+        """Exchange fixed and moving; nothing is computed."""
+        pair = self.session.pair
+        if pair is None:
+            return
+        try:
+            other = pair.swapped()
+        except GeminiError as error:
+            self.say("warning", str(error))
+            return
+        self.session.set_pair(other)
+
+    def _set_view(self, view: str) -> None:
+        if self.view is not None:
+            self.view.set_view("overlay" if view == "overlay" else "side")
+            self.look_panel.set_view(view)
+            self._show_amount()
+
+    def _set_follow(self, on: bool) -> None:
+        if self.view is not None:
+            self.view.cursor.follows = on
+
+    def _set_mode(self, mode: Any) -> None:
+        if self.view is not None:
+            self.view.composition.set_mode(mode)
+            self._show_amount()
+
+    def _set_amount(self, amount: float) -> None:
+        if self.view is not None:
+            self.view.composition.set_amount(amount)
+            self._show_amount()
+
+    def _show_amount(self) -> None:
+        if self.view is not None:
+            look = self.view.composition
+            name = MODES[look.mode][1]
+            self.look_panel.show_amount(look.amounts[look.mode], name, look.amount_words())
+
+    def _set_map(self, stem: str, on: bool) -> None:
+        if self.view is not None:
+            self.view.set_map(stem, on)
+
+    def _show_toggles(self) -> None:
+        if self.view is None or self._torn_down:
+            return
+        panel = self.evidence_panel
+        for stem in MAPS:
+            panel.show_map(stem, self.view.shows(stem))
+        panel.show_grid(self.view.deformation.shows_grid)
+        panel.show_arrows(self.view.deformation.shows_arrows)
+
+    def _go_to_fold(self, row: int) -> None:
+        if self.view is not None and 0 <= row < len(self._folds):
+            self.view.set_map("folds", True)
+            self.evidence_panel.show_map("folds", True)
+            self.view.go_to_voxel(self._folds[row].voxel)
+
+    def _open_report(self) -> None:
+        pair = self.session.pair
+        page = None if pair is None or pair.folder is None else pair.folder / "report.html"
+        if page is None or not page.is_file():
+            self.say("warning", "This result has no report.html; compute the pair again.")
+        else:
+            webbrowser.open(page.as_uri())
+
+    # -- applying ------------------------------------------------------------------------------
+
+    def _show_side(self) -> None:
+        pair, layer = self.session.pair, self.apply_panel.chosen
+        if pair is not None and layer is not None:
+            self.apply_panel.set_side(side_of(pair, layer))
+
+    def apply(self) -> None:
+        """Carry the chosen layer to the other scan."""
+        pair, layer = self.session.pair, self.apply_panel.chosen
+        if pair is None or layer is None:
+            self.say("warning", "Choose a layer that is still open.")
+            return
+        side = self.apply_panel.side.currentData()
+        self.apply_panel.set_busy(True)
+
+        def show(finish: Finish) -> None:
+            if self._torn_down:
+                return
+            self.apply_panel.set_busy(False)
+            if self.session.pair is not pair or self.partner is None:
+                return
+            # What was on the moving scan is on the fixed one now, and the other way round.
+            viewer = self.session.viewer if side == "moving" else self.partner.model
+            made = put(viewer, finish())
+            self.say("info", f"{made.name} was added.")
+            self._update_soon()
+
+        def failed(sentence: str) -> None:
+            self.apply_panel.set_busy(False)
+            self._warn(sentence)
+
+        in_background(lambda: carry_layer(pair, layer, side), show, failed)
+
+    def export(self, folder: Path) -> None:
+        """Copy field, maps and report into a folder."""
+        pair = self.session.pair
+        if pair is not None:
+            in_background(
+                lambda: export_pair(pair, folder),
+                lambda made: self._torn_down or self.say("info", f"Copied to {made}."),
+                self._warn,
+            )
+
+    # -- the partner's dock, and the end ---------------------------------------------------------
+
+    def _open_partner(self) -> PartnerView:
+        if self.partner is not None and self.partner.alive:
+            dock = _dock_of(self.partner)
+            if dock is not None:
+                dock.show()
+            return self.partner
+        self.partner = PartnerView()
+        self.partner.gone.connect(self._on_partner_gone)
+        self.session.viewer.window.add_dock_widget(
+            self.partner, name=_PARTNER_NAME, area="right", add_vertical_stretch=False
+        )
+        self._place_partner(self.partner)
+        return self.partner
+
+    def _place_partner(self, partner: PartnerView) -> None:
+        """Put the partner's dock between the canvas and this dock."""
+        theirs, mine = _dock_of(partner), _dock_of(self)
+        main = None if theirs is None else theirs.parent()
+        if theirs is None or mine is None or not isinstance(main, QMainWindow):
+            return
+        if main.dockWidgetArea(mine) == main.dockWidgetArea(theirs) and not mine.isFloating():
+            main.splitDockWidget(theirs, mine, Qt.Orientation.Horizontal)
+            width = max((main.width() - self.width()) // 3, partner.minimumWidth())
+            main.resizeDocks(
+                [theirs, mine], [width, self.minimumWidth()], Qt.Orientation.Horizontal
+            )
+
+    def _on_partner_gone(self) -> None:
+        """Close the pair when its second canvas is closed."""
+        self.partner = None
+        if not self._torn_down and self.session.pair is not None:
+            self.session.set_pair(None)
+
+    def _close_view(self, *, keep_layers: bool = False) -> None:
+        view, self.view = self.view, None
+        if view is not None:
+            view.tear_down(keep_layers=keep_layers)
+            view.deleteLater()
+        if self.partner is not None and self.partner.alive and not keep_layers:
+            self.partner.model.layers.clear()
+            self.partner.set_title("")
+            self.partner.say("")
+
+    def _enable(self, on: bool) -> None:
+        for panel in (self.look_panel, self.evidence_panel, self.apply_panel):
+            panel.setEnabled(on)
+        if not on:
+            self.look_panel.set_pair("No pair yet: find one, or open a result.", False)
+            self.look_panel.partner.setText("")
+            self.numbers_panel.show_numbers("No pair yet: find one, or open a result.", None)
+            self.evidence_panel.set_folds(None, "mm", 3)
+
+    def event(self, event: QEvent | None) -> bool:
+        """Notice that napari took the dock out of its window."""
+        changed = event is not None and event.type() == QEvent.Type.ParentChange
+        if changed and self.parent() is None:
+            self.tear_down()
+            self.deleteLater()
+        return super().event(event)
+
+    def tear_down(self) -> None:
+        """End what runs and the second canvas; called once or more."""
+        if self._torn_down:
+            return
+        self._torn_down = True
+        self._update.stop()
+        self.runner.tear_down()
+        gone = self.session.closed
+        self._close_view(keep_layers=gone)
+        partner, self.partner = self.partner, None
+        if partner is not None:
+            partner.tear_down()
+            dock = _dock_of(partner)
+            if dock is not None and not gone:
+                self.session.viewer.window.remove_dock_widget(dock)
+        super().tear_down()
+
+
+def _dock_of(widget: Any) -> QDockWidget | None:
+    """Return the dock that a widget is in."""
+    parent = widget.parent()
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parent()
+    return parent
