@@ -6,11 +6,16 @@ and ``_resources``. An editable install and a plain checkout have them beside th
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from napari_gemini.errors import EngineError
 
 _PACKAGE = Path(__file__).resolve().parent
+_WEIGHTS = "weights.safetensors"
+
+OWN_MODELS = "NAPARI_GEMINI_MODELS"
+"""Environment variable that names another folder for fetched and imported models."""
 
 
 def models_folder() -> Path:
@@ -22,6 +27,29 @@ def models_folder() -> Path:
         If the installation is incomplete.
     """
     return _shipped_folder("models")
+
+
+def own_models_folder() -> Path:
+    """Return the folder of models that the user fetched or imported; it may not exist yet.
+
+    It lies with the user's data, or where the environment variable :data:`OWN_MODELS` says.
+    """
+    named = os.environ.get(OWN_MODELS)
+    if named:
+        return Path(named).expanduser().absolute()
+    from platformdirs import user_data_path
+
+    return user_data_path("napari-gemini", appauthor=False) / "models"
+
+
+def find_model(name: str) -> Path | None:
+    """Return the folder of a shipped, fetched or imported model, None where there is none."""
+    if not name or Path(name).name != name:
+        return None
+    for folder in (models_folder(), own_models_folder()):
+        if (folder / name / _WEIGHTS).is_file():
+            return folder / name
+    return None
 
 
 def resources_folder() -> Path:

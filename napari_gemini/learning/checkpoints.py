@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from napari_gemini.errors import ModelError
-from napari_gemini.learning.card import SCHEMA_VERSION, ModelCard
+from napari_gemini.learning.card import CARD, ModelCard, read_card
 from napari_gemini.networks.gemini import GeminiNetwork, build_network
-from napari_gemini.resources import models_folder
+from napari_gemini.resources import find_model
 from napari_gemini.volumes.atomic import (
     explain_write_error,
     flush_file,
@@ -35,7 +34,6 @@ from napari_gemini.volumes.atomic import (
 )
 
 WEIGHTS = "weights.safetensors"
-CARD = "model.json"
 STATE = "state.safetensors"
 STATE_JSON = "state.json"
 HASHES = "sha256.json"
@@ -191,7 +189,8 @@ def resolve_model(spec: str | Path) -> Path:
     Parameters
     ----------
     spec
-        Name of a shipped model, run folder, or folder with weights and ``model.json``.
+        Name of a shipped, fetched or imported model, run folder, or folder with weights and
+        ``model.json``.
 
     Raises
     ------
@@ -204,7 +203,8 @@ def resolve_model(spec: str | Path) -> Path:
             return path.parent
         raise ModelError(
             f"'{path}' is not a model: give a run folder or a folder with {WEIGHTS} and {CARD} "
-            "(pickled checkpoints such as .pt and .pth are never opened, since they can run code)."
+            "(pickled checkpoints such as .pt and .pth are never opened here, since they can run "
+            "code; napari-gemini models import reads the weights of known ones without running it)."
         )
     if (path / WEIGHTS).is_file():
         return path
@@ -212,40 +212,13 @@ def resolve_model(spec: str | Path) -> Path:
         for folder in intact_checkpoints(path, "best.json"):
             return folder
         raise ModelError(f"The run '{path}' has no usable checkpoint yet; train it for longer.")
-    shipped = models_folder()
-    if (shipped / str(spec) / WEIGHTS).is_file():
-        return shipped / str(spec)
+    found = find_model(str(spec))
+    if found is not None:
+        return found
     raise ModelError(
-        f"There is no model '{spec}': give the name of a shipped model, a run folder, "
-        f"or a folder with {WEIGHTS} and {CARD}."
+        f"There is no model '{spec}': give the name of a shipped model (napari-gemini models list "
+        f"shows them), a run folder, or a folder with {WEIGHTS} and {CARD}."
     )
-
-
-def read_card(folder: Path) -> ModelCard:
-    """Read ``model.json`` of a model's folder.
-
-    Raises
-    ------
-    ModelError
-        If it is missing, damaged or of a newer schema.
-    """
-    path = folder / CARD
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ModelError(f"'{folder}' has weights but no {CARD}; copy the whole folder.") from None
-    except (OSError, ValueError):
-        raise ModelError(f"'{path}' is damaged; copy the model's folder again.") from None
-    version = content.get("schema_version", 1) if isinstance(content, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise ModelError(
-            f"The model '{folder}' was written by a newer version (schema {version}); "
-            "update napari-gemini to use it."
-        )
-    try:
-        return ModelCard.model_validate(content)
-    except ValidationError:
-        raise ModelError(f"'{path}' does not describe a model; copy the folder again.") from None
 
 
 def read_weights(folder: Path, card: ModelCard) -> dict[str, Tensor]:

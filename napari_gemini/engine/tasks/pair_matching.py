@@ -101,10 +101,13 @@ class PairMatch:
 
 
 def grid_of(scans: Sequence[Volume], serving: Serving, spacing: float | None) -> StudyGrid:
-    """Choose a grid for scans: the user's spacing, the model's, or the scans' own."""
+    """Choose a grid for scans: the user's spacing, the model's, or the scans' own.
+
+    A general model has no spacing of its own.
+    """
     if spacing is not None:
         return choose_grid(scans, spacing)
-    if serving.card is not None:
+    if serving.card is not None and not serving.card.general:
         return choose_grid(scans, float(np.mean(serving.card.spacing_mm)))
     return choose_grid(scans, max_voxels=MAX_VOXELS[scans[0].ndim])
 
@@ -118,7 +121,9 @@ def refine_steps(asked: int | None, serving: Serving) -> int:
 
 def intensity_mode(volume: Volume, serving: Serving) -> str:
     """Return how a scan is normalised: as the model was trained, else as suits the scan."""
-    return choose_intensity_mode(volume) if serving.card is None else serving.card.intensity_mode
+    if serving.card is None or serving.card.general:
+        return choose_intensity_mode(volume)
+    return serving.card.intensity_mode
 
 
 def match(

@@ -21,12 +21,11 @@ from napari_gemini.engine.provenance import collect_provenance
 from napari_gemini.errors import InputError
 from napari_gemini.evaluation.doubt import EVIDENCE, Doubt, rank_by_doubt
 from napari_gemini.evaluation.run_report import write_run_report
-from napari_gemini.learning.card import ModelCard
+from napari_gemini.learning.card import ModelCard, read_card
 from napari_gemini.learning.checkpoints import (
     WEIGHTS,
     LoadedModel,
     load_model,
-    read_card,
     resolve_model,
 )
 from napari_gemini.learning.prediction import (

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_gemini.errors import EngineError, ModelError
-from napari_gemini.learning.card import ModelCard
-from napari_gemini.learning.checkpoints import LoadedModel, load_model, read_card, resolve_model
+from napari_gemini.learning.card import ModelCard, read_card
+from napari_gemini.learning.checkpoints import LoadedModel, load_model, resolve_model
 from napari_gemini.resources import models_folder
 
 if TYPE_CHECKING:
@@ -83,15 +83,19 @@ def choose_model(spec: str | None, dimension: int) -> tuple[str, Path | None]:
 
 
 def shipped_model(dimension: int) -> tuple[str, Path | None]:
-    """Return the shipped model of a dimension, or ``none``: see :func:`choose_model`."""
+    """Return the shipped model of a dimension, or ``none``: see :func:`choose_model`.
+
+    The general model comes first, since nothing is known about the scans; a model of one organ
+    serves only where no general one is shipped.
+    """
     try:
         folders = sorted(path.parent for path in models_folder().glob("*/model.json"))
     except EngineError:  # an installation without models is as good as one that ships none
         folders = []
-    for folder in folders:
-        if read_card(folder).network.dimension == dimension:
-            return folder.name, folder
-    return NONE, None
+    cards = {folder: read_card(folder) for folder in folders}
+    fitting = [folder for folder in folders if cards[folder].network.dimension == dimension]
+    fitting.sort(key=lambda folder: not cards[folder].general)
+    return (fitting[0].name, fitting[0]) if fitting else (NONE, None)
 
 
 def serve(spec: str | None, dimension: int, device: torch.device | str) -> Serving:

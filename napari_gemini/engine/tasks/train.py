@@ -11,10 +11,10 @@ from napari_gemini.engine.jobs import TrainJob
 from napari_gemini.engine.provenance import library_versions, sha256_of
 from napari_gemini.engine.run_folder import RunFolder
 from napari_gemini.engine.run_session import run_folder_of
+from napari_gemini.learning.card import read_card
 from napari_gemini.learning.checkpoints import (
     intact_checkpoints,
     load_weights,
-    read_card,
     read_weights,
     resolve_model,
 )
