@@ -163,6 +163,34 @@ def import_target(
     return imported
 
 
+def import_labels(target_node: Any, path: Path, labels: Sequence[Label]) -> tuple[Any, list[str]]:
+    """Bring a label map that a model predicted into the target's segmentation.
+
+    Parameters
+    ----------
+    target_node
+        Volume node of the target.
+    path
+        The label map, on the target's grid.
+    labels
+        What the values mean.
+
+    Returns
+    -------
+    tuple
+        The segmentation node, and sentences the user has to see.
+
+    Raises
+    ------
+    PropagateError
+        If the file is missing, damaged or on another grid; the scene is then as it was.
+    """
+    label_map = read_array(path, WorldGrid(target_node))
+    notes = _set_aside_if_edited(target_node)
+    _fill_labels(target_node, label_map, labels)
+    return nodes_of_target(target_node).segmentation, notes
+
+
 def _read_atlas(key: str, folder: Path, grid: WorldGrid) -> _AtlasResult:
     try:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))

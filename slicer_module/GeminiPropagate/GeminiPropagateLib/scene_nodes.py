@@ -29,6 +29,14 @@ KINDS = {
 }
 
 
+@dataclass(frozen=True)
+class AtlasNodes:
+    """Volume node and segmentation node of an atlas."""
+
+    volume: Any
+    segmentation: Any
+
+
 @dataclass
 class TargetNodes:
     """The nodes of one target; None where there is none (or the user deleted it)."""

@@ -7,7 +7,8 @@ segments itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +73,30 @@ def _terminology(segment: Any) -> str:
     return str(text) if found else ""
 
 
-def write_labels(segmentation_node: Any, reference_volume_node: Any, path: Path) -> list[Label]:
+def write_labels(
+    segmentation_node: Any,
+    reference_volume_node: Any,
+    path: Path,
+    values: Mapping[str, int] | None = None,
+) -> list[Label]:
     """Write a segmentation as a label map on a volume's grid, both in world coordinates.
 
     Where segments overlap, the later one counts.
 
+    Parameters
+    ----------
+    segmentation_node, reference_volume_node
+        What to write, and the volume whose grid it gets.
+    path
+        ``.nrrd`` keeps the grid in full precision.
+    values
+        Value by name of the segment, where several segmentations have to share them; None: the
+        segmentation's own.
+
     Returns
     -------
     list of Label
-        As :func:`labels_of_segmentation`.
+        As :func:`labels_of_segmentation`, with the values that were written.
 
     Raises
     ------
@@ -91,7 +107,7 @@ def write_labels(segmentation_node: Any, reference_volume_node: Any, path: Path)
     reference = hardened_clone(reference_volume_node, scene)
     array_of_volume(reference)
     check_not_sheared(reference, reference_volume_node.GetName())
-    label_map, labels = _export(segmentation_node, reference, scene)
+    label_map, labels = _export(segmentation_node, reference, scene, values)
     if not array_of_volume(label_map).any():
         raise PropagateError(
             f"The segmentation {segmentation_node.GetName()} has no voxel within the volume "
@@ -108,8 +124,12 @@ def label_map_of(segmentation_node: Any, volume_node: Any) -> np.ndarray[Any, An
     return array_of_volume(label_map).copy()
 
 
-def _export(segmentation_node: Any, reference: Any, scene: Any) -> tuple[Any, list[Label]]:
+def _export(
+    segmentation_node: Any, reference: Any, scene: Any, values: Mapping[str, int] | None = None
+) -> tuple[Any, list[Label]]:
     labels = labels_of_segmentation(segmentation_node)
+    if values is not None:
+        labels = [replace(label, value=values[label.name]) for label in labels]
     if not labels:
         raise PropagateError(
             f"The segmentation {segmentation_node.GetName()} has no segments; draw or load some."
