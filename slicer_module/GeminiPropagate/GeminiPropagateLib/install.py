@@ -6,6 +6,8 @@ library alone.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
 import subprocess
 import sys
@@ -211,9 +213,12 @@ class InstallRun:
         self._steps = list(steps)
         self._total = len(self._steps)
         self._process: subprocess.Popen[bytes] | None = None
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115
-        self._read = 0
-        self._tail = ""
+        descriptor, name = tempfile.mkstemp(prefix="gemini-install-", suffix=".log")
+        self._log = Path(name)
+        # Two handles: the child writes at the end while this side reads on from where it was.
+        self._writer = os.fdopen(descriptor, "ab")
+        self._reader = self._log.open("rb")
+        self._tail = b""
         self.title = ""
         self.error = ""
         self.done = False
@@ -246,7 +251,7 @@ class InstallRun:
             lines.append(f"{self.title} ...")
         else:
             self.done = True
-            self._output.close()
+            self._close()
         return lines
 
     def kill(self) -> None:
@@ -263,7 +268,7 @@ class InstallRun:
             self._process = start_process(
                 step.command,
                 step.environment,
-                self._output.fileno(),
+                self._writer.fileno(),
                 subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
             )
@@ -272,15 +277,18 @@ class InstallRun:
 
     def _fail(self, sentence: str) -> None:
         self.error, self._process = sentence, None
-        self._output.close()
+        self._close()
+
+    def _close(self) -> None:
+        self._writer.close()
+        self._reader.close()
+        with contextlib.suppress(OSError):
+            self._log.unlink()
 
     def _new_lines(self, to_the_end: bool = False) -> list[str]:
-        if self._output.closed:
+        if self._reader.closed:
             return []
-        # The child writes at the end through the same open file; pread leaves its position alone.
-        text = self._tail + _read_from(self._output.fileno(), self._read).decode(errors="replace")
-        self._read += len(text.encode(errors="replace")) - len(self._tail.encode())
-        *lines, self._tail = text.replace("\r", "\n").split("\n")
-        if to_the_end and self._tail:
-            lines, self._tail = [*lines, self._tail], ""
-        return [line for line in lines if line.strip()]
+        *lines, self._tail = (self._tail + self._reader.read()).replace(b"\r", b"\n").split(b"\n")
+        if to_the_end:
+            lines, self._tail = [*lines, self._tail], b""
+        return [line.decode(errors="replace") for line in lines if line.strip()]

@@ -1,0 +1,64 @@
+"""A small curve of numbers over steps, drawn into a label."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import qt
+
+_WIDTH, _HEIGHT, _MARGIN = 360, 110, 6
+
+
+class Curve:
+    """Draws the newest history of one number.
+
+    Parameters
+    ----------
+    label
+        The label that shows it.
+    """
+
+    def __init__(self, label: Any) -> None:
+        self._label = label
+        self.points: list[tuple[int, float]] = []
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.points = []
+        self._label.clear()
+
+    def add(self, points: Sequence[tuple[int, float]]) -> None:
+        """Add (step, value) pairs and draw them all; a resumed training writes over its steps."""
+        new = [(step, value) for step, value in points if math.isfinite(value)]
+        if not new:
+            return
+        self.points = [point for point in self.points if point[0] < new[0][0]] + new
+        if len(self.points) > 1:
+            self._label.pixmap = self._draw()
+
+    def _draw(self) -> Any:
+        pixmap = qt.QPixmap(_WIDTH, _HEIGHT)
+        pixmap.fill(qt.QColor("#ffffff"))
+        painter = qt.QPainter()
+        painter.begin(pixmap)
+        painter.setPen(qt.QPen(qt.QColor("#1f77b4")))
+        places = positions(self.points)
+        for (x, y), (next_x, next_y) in zip(places, places[1:], strict=False):
+            painter.drawLine(x, y, next_x, next_y)
+        painter.end()
+        return pixmap
+
+
+def positions(points: Sequence[tuple[int, float]]) -> list[tuple[int, int]]:
+    """Return where (step, value) pairs lie in the picture; small values are low."""
+    steps, values = [step for step, _ in points], [value for _, value in points]
+    width, height = max(steps) - min(steps) or 1, max(values) - min(values) or 1.0
+    return [
+        (
+            _MARGIN + round((step - min(steps)) / width * (_WIDTH - 2 * _MARGIN)),
+            _HEIGHT - _MARGIN - round((value - min(values)) / height * (_HEIGHT - 2 * _MARGIN)),
+        )
+        for step, value in points
+    ]
