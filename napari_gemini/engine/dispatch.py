@@ -27,6 +27,7 @@ TASKS: dict[str, str] = {
     "propagate": "napari_gemini.engine.tasks.propagate:run",
     "embed": "napari_gemini.engine.tasks.embed:run",
     "evaluate": "napari_gemini.engine.tasks.evaluate:run",
+    "preview": "napari_gemini.engine.tasks.preview:run",
     "new-study": "napari_gemini.engine.studies:new_study",
     "find-images": "napari_gemini.engine.studies:find_images",
     "next-case": "napari_gemini.engine.tasks.next_case:run",

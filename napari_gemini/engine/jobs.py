@@ -203,6 +203,17 @@ class EvaluateJob(Job):
     out: FilePath
 
 
+class PreviewJob(Job):
+    """Label one scan of a study with a checkpoint of a training that goes on; writes nothing."""
+
+    memory_advice: ClassVar[str] = "use --device cpu"
+    kind: Literal["preview"] = "preview"
+    study: FilePath
+    case: str = Field(min_length=1)
+    model: ModelSpec
+    device: Device = "auto"
+
+
 class NewStudyJob(Job):
     """Make a study from images and, where there are some, labels."""
 
@@ -257,6 +268,7 @@ AnyJob = (
     | PropagateJob
     | EmbedJob
     | EvaluateJob
+    | PreviewJob
     | NewStudyJob
     | FindImagesJob
     | NextCaseJob
@@ -292,6 +304,7 @@ for _job_class in (
     PropagateJob,
     EmbedJob,
     EvaluateJob,
+    PreviewJob,
     NewStudyJob,
     FindImagesJob,
     NextCaseJob,

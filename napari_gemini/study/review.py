@@ -17,6 +17,8 @@ from napari_gemini.volumes.atomic import write_text_atomic
 Verdict = Literal["accepted", "corrected", "rejected", "unsure"]
 VERDICTS: tuple[str, ...] = get_args(Verdict)
 COLUMNS = ("case", "verdict", "comment", "who", "when")
+#: Files of earlier versions lack it.
+SOURCE = "source"
 
 
 class ReviewRow(BaseModel):
@@ -34,6 +36,9 @@ class ReviewRow(BaseModel):
         Name of the reviewer.
     when
         Time in ISO 8601 with time zone.
+    source
+        Which result was looked at, such as ``predictions/<run>`` or ``pairs/<pair>``; empty where
+        the verdict is on the case.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,9 +48,12 @@ class ReviewRow(BaseModel):
     comment: str = ""
     who: str = ""
     when: str = ""
+    source: str = ""
 
 
-def new_row(case: str, verdict: Verdict, comment: str = "", who: str | None = None) -> ReviewRow:
+def new_row(
+    case: str, verdict: Verdict, comment: str = "", who: str | None = None, source: str = ""
+) -> ReviewRow:
     """Return a row of now, by the person at the keyboard unless `who` is given."""
     return ReviewRow(
         case=case,
@@ -53,6 +61,7 @@ def new_row(case: str, verdict: Verdict, comment: str = "", who: str | None = No
         comment=comment,
         who=current_user() if who is None else who,
         when=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+        source=source,
     )
 
 
@@ -82,10 +91,11 @@ def read_review(path: str | Path) -> list[ReviewRow]:
     reader = csv.DictReader(io.StringIO(text, newline=""))
     if not set(COLUMNS) <= set(reader.fieldnames or ()):
         raise StudyError(f"{path} lacks one of the columns {', '.join(COLUMNS)}: mend the file.")
+    names = (*COLUMNS, SOURCE)
     rows = []
     for record in reader:
         try:
-            rows.append(ReviewRow.model_validate({name: record[name] or "" for name in COLUMNS}))
+            rows.append(ReviewRow.model_validate({name: record.get(name) or "" for name in names}))
         except ValidationError as error:
             raise StudyError(
                 f"{path} has a row that cannot be read near line {reader.line_num} "
@@ -97,7 +107,7 @@ def read_review(path: str | Path) -> list[ReviewRow]:
 def write_review(path: str | Path, rows: list[ReviewRow]) -> None:
     """Write all rows, atomically."""
     stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(stream, (*COLUMNS, SOURCE), lineterminator="\n")
     writer.writeheader()
     writer.writerows(row.model_dump() for row in rows)
     write_text_atomic(Path(path), stream.getvalue())
@@ -106,3 +116,9 @@ def write_review(path: str | Path, rows: list[ReviewRow]) -> None:
 def latest(rows: list[ReviewRow]) -> dict[str, ReviewRow]:
     """Return the last row of every case."""
     return {row.case: row for row in rows}
+
+
+def latest_on(rows: list[ReviewRow], case: str, source: str) -> ReviewRow | None:
+    """Return the last row on one result of a case, or on the case as a whole."""
+    fitting = (row for row in reversed(rows) if row.case == case and row.source in ("", source))
+    return next(fitting, None)

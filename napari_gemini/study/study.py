@@ -113,10 +113,15 @@ class Study(StudyLabels):
         return review_files.read_review(self.folder / "review.csv")
 
     def add_review(
-        self, case_id: str, verdict: review_files.Verdict, comment: str = "", who: str | None = None
+        self,
+        case_id: str,
+        verdict: review_files.Verdict,
+        comment: str = "",
+        who: str | None = None,
+        source: str = "",
     ) -> None:
-        """Add a verdict on a case."""
-        row = review_files.new_row(self._case(case_id).id, verdict, comment, who)
+        """Add a verdict on a case, or on one of its results (see :class:`.review.ReviewRow`)."""
+        row = review_files.new_row(self._case(case_id).id, verdict, comment, who, source)
         with self._writing():
             review_files.write_review(self.folder / "review.csv", [*self.review(), row])
 

@@ -25,6 +25,7 @@ MEAN = {
     "propagate": {"atlas": "a", "labels": "l", "targets": ["t"], "out": "o"},
     "embed": {"image": "a", "out": "o"},
     "evaluate": {"predictions": "p", "references": "r", "out": "o"},
+    "preview": {"study": "s", "case": "c", "model": "m"},
     "load-pair": {"folder": "o"},
     "load-volume": {"path": "a"},
     "new-study": {"folder": "s", "images": ["a", "b"]},
