@@ -12,8 +12,10 @@ from napari_gemini.commands.demo import demo
 from napari_gemini.commands.doctor import doctor
 from napari_gemini.commands.embed import embed
 from napari_gemini.commands.evaluate import evaluate
+from napari_gemini.commands.models import fetch, import_, list_all, publish, show_one
 from napari_gemini.commands.phantom import phantom
 from napari_gemini.commands.predict import predict
+from napari_gemini.commands.pretrain import pretrain
 from napari_gemini.commands.propagate import propagate
 from napari_gemini.commands.study import new, status
 from napari_gemini.commands.train import train
@@ -29,12 +31,19 @@ app = typer.Typer(
 study_app = typer.Typer(
     help="Make a study and see how it is.", no_args_is_help=True, rich_markup_mode=None
 )
+models_app = typer.Typer(
+    help="See which models there are, fetch, import and publish them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
-def _add(group: typer.Typer, command: Callable[..., None], example: str) -> None:
+def _add(
+    group: typer.Typer, command: Callable[..., None], example: str, name: str | None = None
+) -> None:
     """Add a command with an example under its help."""
     # \b keeps the lines of the paragraph as they are.
-    group.command(epilog=f"\b\nExample:\n  napari-gemini {example}")(command)
+    group.command(name, epilog=f"\b\nExample:\n  napari-gemini {example}")(command)
 
 
 _add(app, demo, "demo --out my-demo")
@@ -42,11 +51,18 @@ app.add_typer(study_app, name="study")
 _add(study_app, new, "study new hips/ scans/*.nii.gz --labels labels/")
 _add(study_app, status, "study status hips/")
 _add(app, train, "train hips/ --preset quick --run first")
+_add(app, pretrain, "pretrain anatomies/ --objective gemini-mip --out anatomies-model/")
 _add(app, predict, "predict hips/runs/first --study hips/ --out labels/")
 _add(app, correspond, "correspond a.nii.gz b.nii.gz --out a_to_b/ --labels a_labels.nii.gz")
 _add(app, propagate, "propagate --atlas a.nii.gz --labels a_labels.nii.gz b.nii.gz --out carried/")
 _add(app, embed, "embed a.nii.gz --out features/ --model hips/runs/first")
 _add(app, evaluate, "evaluate labels/ reference/ --out scores.json")
+app.add_typer(models_app, name="models")
+_add(models_app, list_all, "models list", "list")
+_add(models_app, show_one, "models show general-3d", "show")
+_add(models_app, fetch, "models fetch general-3d --registry https://example.org/registry.json")
+_add(models_app, import_, "models import GEMINI_SS_MIP_3d.pth --name heart-ct", "import")
+_add(models_app, publish, "models publish hips/runs/first hips --about about.json")
 _add(app, phantom, "phantom anatomies/ --random --groups 40 --per-group 4")
 _add(app, doctor, "doctor")
 

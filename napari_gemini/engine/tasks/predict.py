@@ -18,7 +18,7 @@ from napari_gemini.engine.batch import BatchTarget, run_batch
 from napari_gemini.engine.device import choose_precision, select_device
 from napari_gemini.engine.jobs import PredictJob
 from napari_gemini.engine.provenance import collect_provenance
-from napari_gemini.errors import InputError
+from napari_gemini.errors import InputError, ModelError
 from napari_gemini.evaluation.doubt import EVIDENCE, Doubt, rank_by_doubt
 from napari_gemini.evaluation.run_report import write_run_report
 from napari_gemini.learning.card import ModelCard, read_card
@@ -98,6 +98,11 @@ def run(job: PredictJob, reporter: Reporter) -> dict[str, Any]:
     device = select_device(job.device)
     folder = resolve_model(job.model)
     card = read_card(folder)
+    if not card.labels:
+        raise ModelError(
+            f"The model {job.model} was trained without labels and cannot label: train one on a "
+            f"labelled study, starting from it with --init {job.model}."
+        )
     study = None if job.study is None else Study.open(job.study)
     scans = list(_scans_of_study(study) if study is not None else _scans_of_images(job.images))
     out = job.out or _default_folder(study, folder)
