@@ -33,7 +33,7 @@ class ApplyPanel(QWidget):
         self._layers: list[ReferenceType[Any]] = []
         self.layer = QComboBox()
         self.layer.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.layer.setMinimumContentsLength(10)
+        self.layer.setMinimumContentsLength(6)
         self.layer.setToolTip(
             "Images are interpolated, labels take the nearest voxel, points, shapes and vectors "
             "are carried by the map of the other direction"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import ref
 
@@ -13,6 +13,7 @@ from napari_gemini.volumes.intensity import robust_range
 from napari_gemini.volumes.volume import Volume
 from napari_gemini.widgets.canvas.layers import image_layer, layer_info
 from napari_gemini.widgets.common.connections import Connections
+from napari_gemini.widgets.pair.map_layers import label_colours
 from napari_gemini.widgets.pair.pair_data import PairData
 from napari_gemini.widgets.pair.shown import (
     MAKER,
@@ -70,10 +71,19 @@ class Composition(QObject):
         The main viewer.
     pair
         What is shown.
+    colours
+        Of labels by value; napari's own without.
     """
 
-    def __init__(self, viewer: ViewerModel, pair: PairData, parent: QObject | None = None) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        pair: PairData,
+        colours: Mapping[int, str] | None = None,
+        parent: QObject | None = None,
+    ) -> None:
         super().__init__(parent)
+        self._colours = colours
         self._viewer = ref(viewer)
         self.pair = pair
         self.mode: Mode = "fade"
@@ -284,6 +294,8 @@ class Composition(QObject):
             )
             layer.contour = 1
             layer.editable = False
+            if self._colours:
+                layer.colormap = label_colours(self._colours)
             return layer
         metadata = metadata_of(role, self._grid, pair, interpolation="linear")
         if role == EDGES:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_gemini.volumes.geometry import FloatArray, transform_points
+from napari_gemini.volumes.sampling import inside_mask
 from napari_gemini.widgets.canvas.grid import CanvasGrid
 from napari_gemini.widgets.pair.pair_data import PairData
 
@@ -104,13 +105,16 @@ def moving_grid_on_fixed(
     Returns
     -------
     list of ndarray
-        (lines, vertices, d) canvas data indices of the fixed grid.
+        (lines, vertices, d) canvas data indices of the fixed grid; NaN where the moving scan has no
+        tissue.
     """
-    grid = pair.fixed_grid
+    grid, moving = pair.fixed_grid, pair.moving
     found = []
     for vertices in lines:
         tissue = transform_points(pair.initial, grid.data_to_world(vertices))
         landed = grid.world_to_data(pair.map_moving_to_fixed(tissue))
+        seen = inside_mask(np.moveaxis(moving.world_to_voxel(tissue), -1, 0), moving.shape)
+        landed[~seen] = np.nan
         found.append(vertices + t * (landed - vertices))
     return found
 

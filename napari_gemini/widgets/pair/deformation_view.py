@@ -165,6 +165,7 @@ class DeformationView(QObject):
             edge_color=self.colour,
             edge_width=_line_width(grid),
             opacity=0.8,
+            blending="translucent_no_depth",
             metadata=metadata_of(GRID, grid, self.pair, spacing=self.spacing),
             **grid.layer_options(),
         )
@@ -199,6 +200,7 @@ class DeformationView(QObject):
             edge_color="length",
             edge_colormap="turbo",
             edge_contrast_limits=(0.0, self.longest),
+            blending="translucent_no_depth",
             metadata=metadata_of(ARROWS, grid, self.pair, spacing=self.spacing),
             **grid.layer_options(),
         )

@@ -6,8 +6,8 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtWidgets import QDockWidget, QMainWindow, QTabWidget
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtWidgets import QTabWidget
 
 from napari_gemini.errors import GeminiError
 from napari_gemini.widgets.common.dock import Dock
@@ -31,7 +31,12 @@ from napari_gemini.widgets.pair.numbers import collect, headline, label_names
 from napari_gemini.widgets.pair.numbers_panel import NumbersPanel
 from napari_gemini.widgets.pair.pair_data import PairData
 from napari_gemini.widgets.pair.pair_view import PairView
-from napari_gemini.widgets.pair.partner import PartnerView
+from napari_gemini.widgets.pair.partner import (
+    PartnerView,
+    dock_of,
+    place_beside,
+    share_room,
+)
 from napari_gemini.widgets.pair.runner import PairRunner, known_results, pairs_folder
 from napari_gemini.widgets.pair.shown import put
 
@@ -78,6 +83,10 @@ class CorrespondenceDock(Dock):
         self._update.setSingleShot(True)
         self._update.setInterval(0)
         self._update.timeout.connect(self._update_lists)
+        self._fit = QTimer(self)
+        self._fit.setSingleShot(True)
+        self._fit.setInterval(100)
+        self._fit.timeout.connect(self._fit_views)
         self._connect_session()
         self._connect_panels()
         self._update_lists()
@@ -164,9 +173,11 @@ class CorrespondenceDock(Dock):
             box.set_sources(sources, prefer=0 if own else -1)
 
     def _update_layers(self) -> None:
-        found = [(layer.name, layer) for layer in self.session.viewer.layers]
+        found = []
+        # What lies on the moving scan comes first: that is what is usually carried.
         if self.partner is not None and self.partner.alive:
             found += [(f"{layer.name} (moving)", layer) for layer in self.partner.model.layers]
+        found += [(layer.name, layer) for layer in self.session.viewer.layers]
         self.apply_panel.set_layers([(n, layer) for n, layer in found if can_be_carried(layer)])
 
     def _on_study_changed(self) -> None:
@@ -417,7 +428,7 @@ class CorrespondenceDock(Dock):
 
     def _open_partner(self) -> PartnerView:
         if self.partner is not None and self.partner.alive:
-            dock = _dock_of(self.partner)
+            dock = dock_of(self.partner)
             if dock is not None:
                 dock.show()
             return self.partner
@@ -426,21 +437,18 @@ class CorrespondenceDock(Dock):
         self.session.viewer.window.add_dock_widget(
             self.partner, name=_PARTNER_NAME, area="right", add_vertical_stretch=False
         )
-        self._place_partner(self.partner)
+        place_beside(self.partner, self)
+        # Sizes are known when Qt has laid the docks out.
+        self._fit.start()
         return self.partner
 
-    def _place_partner(self, partner: PartnerView) -> None:
-        """Put the partner's dock between the canvas and this dock."""
-        theirs, mine = _dock_of(partner), _dock_of(self)
-        main = None if theirs is None else theirs.parent()
-        if theirs is None or mine is None or not isinstance(main, QMainWindow):
+    def _fit_views(self) -> None:
+        """Share the room between the two canvases and show all of both scans."""
+        if self._torn_down or self.partner is None:
             return
-        if main.dockWidgetArea(mine) == main.dockWidgetArea(theirs) and not mine.isFloating():
-            main.splitDockWidget(theirs, mine, Qt.Orientation.Horizontal)
-            width = max((main.width() - self.width()) // 3, partner.minimumWidth())
-            main.resizeDocks(
-                [theirs, mine], [width, self.minimumWidth()], Qt.Orientation.Horizontal
-            )
+        share_room(self.partner, self)
+        if self.view is not None:
+            self.view.cursor.fit()
 
     def _on_partner_gone(self) -> None:
         """Close the pair when its second canvas is closed."""
@@ -481,21 +489,14 @@ class CorrespondenceDock(Dock):
             return
         self._torn_down = True
         self._update.stop()
+        self._fit.stop()
         self.runner.tear_down()
         gone = self.session.closed
         self._close_view(keep_layers=gone)
         partner, self.partner = self.partner, None
         if partner is not None:
             partner.tear_down()
-            dock = _dock_of(partner)
+            dock = dock_of(partner)
             if dock is not None and not gone:
                 self.session.viewer.window.remove_dock_widget(dock)
         super().tear_down()
-
-
-def _dock_of(widget: Any) -> QDockWidget | None:
-    """Return the dock that a widget is in."""
-    parent = widget.parent()
-    while parent is not None and not isinstance(parent, QDockWidget):
-        parent = parent.parent()
-    return parent

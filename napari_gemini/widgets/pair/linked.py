@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import ref
 
 import numpy as np
+from numpy.typing import NDArray
 from psygnal import Signal
 from qtpy.QtCore import QObject, QTimer
 
 from napari_gemini.volumes.geometry import FloatArray
+from napari_gemini.widgets.canvas.grid import CanvasGrid
 from napari_gemini.widgets.common.connections import Connections
+from napari_gemini.widgets.pair.deformation import Plane
 from napari_gemini.widgets.pair.pair_data import PairData
 from napari_gemini.widgets.pair.shown import (
     data_to_world,
@@ -18,6 +21,7 @@ from napari_gemini.widgets.pair.shown import (
     metadata_of,
     put,
     same_selection,
+    shown_plane,
     world_to_data,
 )
 
@@ -26,9 +30,49 @@ if TYPE_CHECKING:
 
 Side = Literal["fixed", "moving"]
 
+_OTHER: dict[Side, Side] = {"fixed": "moving", "moving": "fixed"}
+
 ROLE = "cursor"
 #: Milliseconds between two moves while the pointer moves: more would not be seen.
 _PAUSE = 20
+
+
+#: Of the longest side of a scan: half of the crosshair's hole, and the length of its arms.
+_HOLE, _ARM = 0.015, 0.06
+
+
+def crosshair(grid: CanvasGrid, place: FloatArray, plane: Plane | None) -> NDArray[np.float32]:
+    """Return the arms of a crosshair around a place, which itself stays uncovered.
+
+    Parameters
+    ----------
+    grid
+        The scan.
+    place
+        (d,) canvas data index.
+    plane
+        The slice that is shown: arms lie in it; None for arms along all axes.
+
+    Returns
+    -------
+    ndarray
+        (N, 2, d) starts and directions, within the scan.
+    """
+    axes = range(grid.ndim) if plane is None else plane.displayed
+    middle = np.array(place, dtype=np.float64)
+    through = None if plane is None else plane.through(grid.ndim)
+    if through is not None:
+        middle[through] = np.rint(middle[through])
+    longest = max(n * s for n, s in zip(grid.shape, grid.spacing, strict=True))
+    arms = []
+    for axis in axes:
+        for sign in (-1.0, 1.0):
+            ends = np.stack([middle, middle])
+            ends[:, axis] += sign * longest / grid.spacing[axis] * np.array([_HOLE, _ARM])
+            # Markers stay within the scan: beyond it they would stretch napari's sliders.
+            ends = np.clip(ends, 0, np.array(grid.shape) - 1)
+            arms.append([ends[0], ends[1] - ends[0]])
+    return np.array(arms, dtype=np.float32)
 
 
 class LinkedCursor(QObject):
@@ -97,6 +141,11 @@ class LinkedCursor(QObject):
             if cursor is not None:
                 cursor._turned(side)
 
+        def zoom(event: Any = None) -> None:
+            cursor = this()
+            if cursor is not None:
+                cursor._zoomed(side)
+
         viewer.mouse_move_callbacks.append(hover)
         viewer.mouse_drag_callbacks.append(press)
         self._callbacks += [
@@ -106,12 +155,13 @@ class LinkedCursor(QObject):
         self._connections.connect(viewer.dims.events.current_step, slide)
         self._connections.connect(viewer.dims.events.order, turn)
         self._connections.connect(viewer.dims.events.ndisplay, turn)
+        self._connections.connect(viewer.camera.events.zoom, zoom)
 
     def viewer(self, side: Side) -> ViewerModel | None:
         """Return a viewer while it lives."""
         return self._viewers[side]()
 
-    def grid(self, side: Side) -> Any:
+    def grid(self, side: Side) -> CanvasGrid:
         """Return the canvas grid of a scan."""
         return self.pair.fixed_grid if side == "fixed" else self.pair.moving_grid
 
@@ -148,7 +198,7 @@ class LinkedCursor(QObject):
             partner = self.pair.map_fixed_to_moving(point)
         else:
             partner = self.pair.map_moving_to_fixed(point)
-        other: Side = "moving" if side == "fixed" else "fixed"
+        other = _OTHER[side]
         self.points = {side: point, other: partner}
         self._busy = True
         try:
@@ -176,36 +226,34 @@ class LinkedCursor(QObject):
         high = np.array(grid.shape) - 1
         known = bool(np.isfinite(data).all())
         inside = known and bool(np.all(data > -0.5) and np.all(data < high + 0.5))
-        # Markers stay within the scan: beyond it they would stretch napari's sliders.
         place = np.clip(data, 0, high) if known else high / 2
         if slide and known:
             extra = viewer.dims.ndim - grid.ndim
             axes = [axis + extra for axis in range(grid.ndim)]
             viewer.dims.set_point(axes, list(data_to_world(grid, place)))
+            self._keep_in_sight(side)
         self._mark(viewer, side, place, inside)
 
     def _mark(self, viewer: ViewerModel, side: Side, place: FloatArray, visible: bool) -> None:
-        from napari.layers import Points
+        from napari.layers import Vectors
 
-        layer = first(viewer, ROLE)
+        layer, grid = first(viewer, ROLE), self.grid(side)
+        data = crosshair(grid, place, shown_plane(viewer, grid))
         if layer is None:
-            grid = self.grid(side)
-            if viewer.dims.ndim > grid.ndim or (viewer.layers and not visible):
-                return
-            layer = Points(
-                place[None],
+            layer = Vectors(
+                data,
+                ndim=grid.ndim,
                 name="linked cursor",
-                symbol="cross",
-                size=max(grid.shape) / 14,
-                face_color=self.colour,
-                border_width=0,
+                vector_style="line",
+                edge_color=self.colour,
+                edge_width=max(grid.shape) / 250,
+                blending="translucent_no_depth",
                 metadata=metadata_of(ROLE, grid, self.pair),
                 **grid.layer_options(),
             )
             put(viewer, layer)
-            layer.editable = False
         else:
-            layer.data = place[None]
+            layer.data = data
         with same_selection(viewer):
             if layer.visible != visible:
                 layer.visible = visible
@@ -228,7 +276,7 @@ class LinkedCursor(QObject):
 
     def _turned(self, side: Side) -> None:
         """Show the same plane in both viewers."""
-        other: Side = "moving" if side == "fixed" else "fixed"
+        other = _OTHER[side]
         this, that = self.viewer(side), self.viewer(other)
         if self._busy or this is None or that is None or this.dims.ndim != that.dims.ndim:
             return
@@ -240,6 +288,48 @@ class LinkedCursor(QObject):
                 that.dims.ndisplay = this.dims.ndisplay
         finally:
             self._busy = False
+
+    def _zoomed(self, side: Side) -> None:
+        """Show a millimetre equally long in both viewers."""
+        this, that = self.viewer(side), self.viewer(_OTHER[side])
+        if self._busy or this is None or that is None:
+            return
+        self._busy = True
+        try:
+            that.camera.zoom = this.camera.zoom
+            self._keep_in_sight(_OTHER[side])
+        finally:
+            self._busy = False
+
+    def fit(self) -> None:
+        """Show all of both scans, at one scale."""
+        viewers = [viewer for viewer in (self.viewer("fixed"), self.viewer("moving")) if viewer]
+        self._busy = True
+        try:
+            for viewer in viewers:
+                viewer.reset_view()
+            if self.pair.fixed_grid.unit == self.pair.moving_grid.unit:
+                zoom = min(viewer.camera.zoom for viewer in viewers)
+                for viewer in viewers:
+                    viewer.camera.zoom = zoom
+        finally:
+            self._busy = False
+
+    def _keep_in_sight(self, side: Side) -> None:
+        """Move a camera when the cursor's partner is out of its sight."""
+        viewer = self.viewer(side)
+        if viewer is None or viewer.dims.ndisplay != 2 or side not in self.points:
+            return
+        grid = self.grid(side)
+        data = grid.world_to_data(self.points[side])
+        if viewer.dims.ndim != grid.ndim or not np.isfinite(data).all():
+            return
+        place = data_to_world(grid, np.clip(data, 0, np.array(grid.shape) - 1))
+        shown = place[list(viewer.dims.displayed)]
+        sight = np.array(viewer.canvas.size) / viewer.camera.zoom / 2
+        centre = np.array(viewer.camera.center)[-2:]
+        if np.any(np.abs(shown - centre) > sight):
+            viewer.camera.center = (0.0, float(shown[0]), float(shown[1]))
 
     def tear_down(self) -> None:
         """Let go of both viewers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +47,20 @@ def role_of(stem: str) -> str:
     return {"labels": "carried_labels", "fixed_labels": "known_labels"}.get(stem, stem)
 
 
-def map_layer(pair: PairData, stem: str, volume: Volume, preferences: Preferences) -> Layer:
+def label_colours(colours: Mapping[int, str]) -> Any:
+    """Return napari's colour map for the labels of a study."""
+    from napari.utils.colormaps import direct_colormap
+
+    return direct_colormap({**colours, 0: "transparent", None: "gray"})
+
+
+def map_layer(
+    pair: PairData,
+    stem: str,
+    volume: Volume,
+    preferences: Preferences,
+    colours: Mapping[int, str] | None = None,
+) -> Layer:
     """Make the layer of a map; it is not in a viewer yet.
 
     Parameters
@@ -58,14 +72,16 @@ def map_layer(pair: PairData, stem: str, volume: Volume, preferences: Preference
     volume
         The map on the fixed scan's grid.
     preferences
-        Colours.
+        Colours of the maps.
+    colours
+        Of labels by value; napari's own without.
     """
     name = f"{MAPS[stem][0]}"
     options: dict[str, Any] = {"role": role_of(stem), "provenance": provenance_of(pair, map=stem)}
     # Colours stay readable over a bright scan only when the scan shines through a little.
     shown: dict[str, Any] = {"opacity": 0.65, "blending": "translucent_no_depth"}
     if stem in ("folds", "mask", "labels", "fixed_labels"):
-        return _labels(stem, volume, name, options)
+        return _labels(stem, volume, name, options, colours)
     data, limits, colormap = _picture(pair, stem, volume, preferences)
     unit = f", {pair.unit}" if stem == "inverse_consistency" else ""
     layer = image_layer(
@@ -92,16 +108,29 @@ def _picture(
         data = np.where(data > _NO_LOG, data, np.float32(np.nan))
         finite = np.abs(data[np.isfinite(data)])
         limit = max(float(np.percentile(finite, 99.5)), 0.1) if finite.size else 1.0
+        limit = _round_up(limit)
         return data, (-limit, limit), preferences.jacobian_colormap
     if stem == "inverse_consistency":
         finite = data[np.isfinite(data)]
         limit = max(float(np.percentile(finite, 99)), 1e-3) if finite.size else 1.0
-        return data, (0.0, limit), "inferno"
+        return data, (0.0, _round_up(limit)), "inferno"
     low = -1.0 if stem == "gss" and np.nanmin(data, initial=0.0) < 0 else 0.0
     return data, (low, 1.0), preferences.similarity_colormap
 
 
-def _labels(stem: str, volume: Volume, name: str, options: dict[str, Any]) -> Layer:
+def _round_up(value: float) -> float:
+    """Return the next of 0.1, 0.2, 0.5, 1, 2, 5 ..., so that a colour bar has plain numbers."""
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(next(power * step for step in (1, 2, 5, 10) if power * step >= value - 1e-9))
+
+
+def _labels(
+    stem: str,
+    volume: Volume,
+    name: str,
+    options: dict[str, Any],
+    colours: Mapping[int, str] | None,
+) -> Layer:
     from napari.utils.colormaps import direct_colormap
 
     if stem == "folds":
@@ -121,5 +150,7 @@ def _labels(stem: str, volume: Volume, name: str, options: dict[str, Any]) -> La
         layer = labels_layer(volume, name, opacity=0.5, **options)
         if stem == "fixed_labels":
             layer.contour = 1
+        if colours:
+            layer.colormap = label_colours(colours)
     layer.editable = False
     return layer

@@ -80,8 +80,8 @@ class MatchPanel(QWidget):
         for box in (self.moving, self.fixed):
             box.chosen.connect(self.scans_changed)
         self.model = QComboBox()
-        self.model.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.model.setMinimumContentsLength(10)
+        self.model.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.model.setMinimumContentsLength(6)
         self.model.currentIndexChanged.connect(self._on_model)
         self.model_words = QLabel()
         self.model_words.setWordWrap(True)
@@ -172,7 +172,7 @@ class MatchPanel(QWidget):
     def _results_box(self) -> QWidget:
         self.results = QComboBox()
         self.results.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.results.setMinimumContentsLength(10)
+        self.results.setMinimumContentsLength(6)
         self.results.setToolTip("Pairs of this study that were computed before")
         self.open_button = QPushButton("Open")
         self.open_button.clicked.connect(self._open_result)

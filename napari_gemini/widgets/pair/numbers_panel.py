@@ -17,6 +17,16 @@ from qtpy.QtWidgets import (
 from napari_gemini.evaluation.tables import Table
 from napari_gemini.widgets.pair.numbers import Numbers
 
+#: Columns of the report's table that fit into a dock, and what they are called here.
+_SHORT = {
+    "Label": "Label",
+    "Dice": "Dice",
+    "Moving / fixed size": "Size ratio",
+    "Folds %": "Folds %",
+    "GSS": "GSS",
+    "GVS": "GVS",
+}
+
 
 class NumbersPanel(QWidget):
     """Evidence, not a verdict: no threshold is agreed upon."""
@@ -88,13 +98,14 @@ class NumbersPanel(QWidget):
             self._show_labels(table)
 
     def _show_labels(self, table: Table) -> None:
-        heads = [column.title for column in table.columns]
-        rows = [[cell.shown for cell in row] for row in table.rows]
+        kept = [i for i, column in enumerate(table.columns) if column.title in _SHORT]
+        heads = [_SHORT[table.columns[i].title] for i in kept]
+        rows = [[row[i].shown for i in kept] for row in table.rows]
         _fill(self.labels, heads, rows, [""] * len(rows))
-        for index, column in enumerate(table.columns):
+        for index, column in enumerate(kept):
             item = self.labels.horizontalHeaderItem(index)
             if item is not None:
-                item.setToolTip(column.hint)
+                item.setToolTip(table.columns[column].hint)
 
 
 def _table() -> QTableWidget:

@@ -25,6 +25,7 @@ from napari_gemini.widgets.pair.partner import PartnerView
 from napari_gemini.widgets.pair.shown import (
     MAKER,
     first,
+    opened_by_us,
     ours,
     put,
     same_selection,
@@ -70,13 +71,16 @@ class PairView(QObject):
         super().__init__(parent)
         self.session, self.partner, self.pair = session, partner, pair
         self.view: View = "side"
+        #: Maps that are switched on, and those of them that are on the canvas already.
         self.wanted: set[str] = set()
+        self._on_canvas: set[str] = set()
         self._closed = False
         self._connections = Connections()
         viewer = session.viewer
-        self._hidden = self._hide_strangers(viewer)
+        self._aside = self._set_strangers_aside(viewer)
         preferences = session.preferences
-        self.composition = Composition(viewer, pair, self)
+        self._colours = None if session.study is None else dict(session.study.scheme.colors)
+        self.composition = Composition(viewer, pair, self._colours, self)
         fixed = self.composition.show_fixed()
         if fixed is not None:
             fixed.visible = True
@@ -92,23 +96,27 @@ class PairView(QObject):
         self._check.timeout.connect(self._look_again)
         self._connections.connect(viewer.layers.events.removed, self._on_removed)
         session.readout.add(self.words_at)
-        viewer.reset_view()
         self._centre()
+        self.cursor.fit()
         for stem in _SOON:
             if pair.has(stem):
                 self._fetch(stem, lambda volume: None)
         if pair.has("moving_labels"):
             self._fetch("moving_labels", self.composition.set_labels)
 
-    def _hide_strangers(self, viewer: ViewerModel) -> list[Any]:
-        """Hide layers that lie on another scan's grid; only one grid is shown at a time."""
-        hidden = []
-        for layer in viewer.layers:
+    def _set_strangers_aside(self, viewer: ViewerModel) -> list[Any]:
+        """Take layers that lie on another scan's grid out of the viewer for now.
+
+        Even hidden they would stretch the sliders, and slices would no longer be the scan's.
+        """
+        strangers = []
+        for layer in list(viewer.layers):
             grid = grid_of_layer(layer)
-            if layer.visible and grid is not None and not grid.same_place(self.pair.fixed_grid):
-                layer.visible = False
-                hidden.append(layer)
-        return hidden
+            if grid is not None and not grid.same_place(self.pair.fixed_grid):
+                viewer.layers.remove(layer)
+                strangers.append(layer)
+        # A scan that only a pair had opened is not missed when the pair goes.
+        return [layer for layer in strangers if not opened_by_us(layer)]
 
     def _fill_partner(self) -> None:
         model, pair = self.partner.model, self.pair
@@ -120,7 +128,6 @@ class PairView(QObject):
         dims = self.session.viewer.dims
         if dims.ndim == model.dims.ndim:
             model.dims.order = dims.order
-        model.reset_view()
         oblique = ", oblique" if pair.moving_grid.is_oblique else ""
         self.partner.set_title(f"{pair.moving_name} (moving, undeformed{oblique})")
 
@@ -155,6 +162,7 @@ class PairView(QObject):
         """Show or remove a map."""
         if not on:
             self.wanted.discard(stem)
+            self._on_canvas.discard(stem)
             take_away(self.session.viewer, role_of(stem))
             return
         self.wanted.add(stem)
@@ -169,8 +177,9 @@ class PairView(QObject):
             self.failed.emit(f"This result has no {MAPS[stem][0]} map; compute the pair again.")
             self.toggled.emit()
             return
-        layer = map_layer(self.pair, stem, volume, self.session.preferences)
+        layer = map_layer(self.pair, stem, volume, self.session.preferences, self._colours)
         put(viewer, layer, below=_BELOW_CURSOR)
+        self._on_canvas.add(stem)
 
     def fetch(self, stem: str, then: Callable[[Volume | None], None]) -> None:
         """Read a map beside the GUI thread and hand it on."""
@@ -206,8 +215,9 @@ class PairView(QObject):
         if self._closed:
             return
         viewer, deformation = self.session.viewer, self.deformation
-        for stem in list(self.wanted):
-            if self.pair.known(stem) is not None and first(viewer, role_of(stem)) is None:
+        for stem in list(self._on_canvas):
+            if first(viewer, role_of(stem)) is None:
+                self._on_canvas.discard(stem)
                 self.wanted.discard(stem)
         if deformation.shows_grid and first(viewer, GRID) is None:
             deformation.set_grid(False)
@@ -288,6 +298,6 @@ class PairView(QObject):
         viewer = self.session.viewer
         take_away(viewer, *[role_of(stem) for stem in MAPS], GRID, ARROWS, WARPED, LABELS, EDGES,
                   "cursor")  # fmt: skip
-        for layer in self._hidden:
-            if layer in viewer.layers:
-                layer.visible = True
+        for layer in self._aside:
+            if layer not in viewer.layers:
+                viewer.layers.append(layer)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 from napari.components import ViewerModel
 from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtGui import QCloseEvent
-from qtpy.QtWidgets import QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QDockWidget,
+    QLabel,
+    QMainWindow,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_gemini.widgets.canvas.letters import OrientationLetters
 
@@ -39,6 +46,7 @@ class PartnerView(QWidget):
         self._title = QLabel(self)
         self._title.setTextFormat(Qt.TextFormat.PlainText)
         self._title.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._title.setWordWrap(True)
         self._words = QLabel(self)
         self._words.setTextFormat(Qt.TextFormat.PlainText)
         self._words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -97,3 +105,36 @@ class PartnerView(QWidget):
         self.tear_down()
         if event is not None:
             super().closeEvent(event)
+
+
+def dock_of(widget: QWidget) -> QDockWidget | None:
+    """Return the dock that a widget is in."""
+    parent = widget.parent()
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parent()
+    return parent
+
+
+def place_beside(partner: QWidget, other: QWidget) -> None:
+    """Put the partner's dock between the canvas and another dock of the same side."""
+    theirs, mine = dock_of(partner), dock_of(other)
+    main = None if theirs is None else theirs.parent()
+    if theirs is None or mine is None or not isinstance(main, QMainWindow):
+        return
+    if main.dockWidgetArea(mine) == main.dockWidgetArea(theirs) and not mine.isFloating():
+        main.splitDockWidget(theirs, mine, Qt.Orientation.Horizontal)
+
+
+def share_room(partner: QWidget, other: QWidget) -> None:
+    """Make the partner's canvas as wide as the main one, and another dock narrow."""
+    theirs, mine = dock_of(partner), dock_of(other)
+    main = None if theirs is None else theirs.parent()
+    if theirs is None or not isinstance(main, QMainWindow) or main.centralWidget() is None:
+        return
+    narrow = other.minimumWidth()
+    room = main.centralWidget().width() + theirs.width()
+    docks, widths = [theirs], [max(room // 2, partner.minimumWidth())]
+    if mine is not None and not mine.isFloating():
+        room += mine.width() - narrow
+        docks, widths = [theirs, mine], [max(room // 2, partner.minimumWidth()), narrow]
+    main.resizeDocks(docks, widths, Qt.Orientation.Horizontal)

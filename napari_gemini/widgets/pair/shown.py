@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,12 @@ def ours(viewer: ViewerModel, *roles: str) -> list[Any]:
         if not roles or info.role in roles:
             found.append(layer)
     return found
+
+
+def opened_by_us(layer: Layer) -> bool:
+    """Whether a scan was put on the canvas by this dock and not by the user."""
+    info = layer_info(layer)
+    return info is not None and info.provenance.get("opened_by") == MAKER
 
 
 def first(viewer: ViewerModel, *roles: str) -> Any | None:
@@ -131,20 +137,3 @@ def shown_plane(viewer: ViewerModel, grid: CanvasGrid) -> Plane | None:
     if through is None:
         return plane
     return Plane((axes[0], axes[1]), float(np.rint(place[through])))
-
-
-def colours_of(viewer: ViewerModel) -> Callable[[], None]:
-    """Remember how image layers look; calling the result brings it back where they still are."""
-    kept = [
-        (layer, layer.colormap, layer.blending, layer.opacity, layer.visible)
-        for layer in viewer.layers
-        if hasattr(layer, "colormap") and hasattr(layer, "contrast_limits")
-    ]
-
-    def restore() -> None:
-        for layer, colormap, blending, opacity, visible in kept:
-            if layer in viewer.layers:
-                layer.colormap, layer.blending = colormap, blending
-                layer.opacity, layer.visible = opacity, visible
-
-    return restore
