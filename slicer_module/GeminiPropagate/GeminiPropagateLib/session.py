@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from GeminiPropagateLib.client import START_ERROR, EngineClient
+from GeminiPropagateLib.errors import PropagateError
 from GeminiPropagateLib.jobs import (
     AtlasFiles,
     PropagateOptions,
@@ -150,10 +151,13 @@ class PropagationRun:
         PropagateError
             If the interpreter cannot be started.
         """
-        self._client.start()
         self._state = RUNNING
         self._message = "Starting the engine"
-        self._next()
+        try:
+            self._next()
+        except PropagateError:
+            self._state = FAILED
+            raise
 
     def poll(self) -> RunUpdate:
         """Take in what happened since the last call; call it from a timer (100 to 250 ms)."""
