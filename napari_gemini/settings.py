@@ -13,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Precision = Literal["auto", "fp32", "bf16"]
 PresetName = Literal["quick", "standard", "paper"]
+#: Objectives that need labels, then those that learn from scans alone.
+ObjectiveName = Literal["gemini-semi", "supervised", "gemini-mip"]
+#: What ``pretrain`` offers.
+PRETRAINING = ("gemini-mip",)
 
 
 class Settings(BaseModel):
@@ -56,6 +60,9 @@ class LossWeights(Settings):
     )
     smooth: float = Field(0.4, ge=0, description="smoothness of the displacement field")
     segmentation: float = Field(100.0, ge=0, description="cross-entropy plus Dice")
+    restoration: float = Field(
+        100.0, ge=0, description="squared error of the restored scan (pre-training)"
+    )
 
 
 class AugmentationSettings(Settings):
@@ -72,12 +79,24 @@ class AugmentationSettings(Settings):
     noise: float = Field(0.0, ge=0, le=0.5, description="largest standard deviation of added noise")
 
 
+class RestorationSettings(Settings):
+    """How scans are damaged for self-restoration; values of the released training code."""
+
+    shuffle_probability: float = Field(0.8, ge=0, le=1, description="of local shuffling")
+    intensity_probability: float = Field(
+        0.9, ge=0, le=1, description="of the non-linear change of intensity"
+    )
+    paint_probability: float = Field(
+        0.95, ge=0, lt=1, description="of each further painted block after the first"
+    )
+
+
 class TrainSettings(Settings):
     """One training run."""
 
-    objective: Literal["gemini-semi", "supervised"] = "gemini-semi"
+    objective: ObjectiveName = "gemini-semi"
     preset: PresetName | None = Field("standard", description="where the other values came from")
-    steps: int = Field(8000, ge=1, description="segmentation updates")
+    steps: int = Field(8000, ge=1, description="steps; each makes one or two updates")
     pairs_per_step: int = Field(1, ge=1, description="pairs of scans in a correspondence update")
     labelled_per_step: int = Field(1, ge=1, description="labelled scans in a segmentation update")
     correspondence_every: int = Field(
@@ -90,11 +109,15 @@ class TrainSettings(Settings):
         description="share of labelled scans that gemini-semi deforms part of the way to the shape "
         "of another scan, labels along; 0 in the paper",
     )
+    use_labels: bool = Field(
+        True, description="objectives that learn from scans alone learn from the labels too"
+    )
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Literal["polynomial", "constant"] = "polynomial"
     gradient_clip: float | None = Field(None, gt=0)
     weights: LossWeights = Field(default_factory=LossWeights)
     augmentation: AugmentationSettings = Field(default_factory=AugmentationSettings)
+    restoration: RestorationSettings = Field(default_factory=RestorationSettings)
     ncc_window: int = Field(9, ge=3, le=31)
     precision: Precision = "auto"
     seed: int = Field(0, ge=0)
@@ -173,3 +196,30 @@ def preset(name: PresetName, dimension: Literal[2, 3] = 3) -> TrainSettings:
         preset="standard",
         network=NetworkSettings(dimension=dimension, base_width=16),
     )
+
+
+#: Steps of a pre-training by preset; the last is what the papers did.
+_PRETRAINING_STEPS: dict[PresetName, int] = {"quick": 500, "standard": 20_000, "paper": 200_000}
+
+
+def pretraining_preset(
+    objective: str, name: PresetName, dimension: Literal[2, 3] = 3
+) -> TrainSettings:
+    """Return the settings of a pre-training.
+
+    Parameters
+    ----------
+    objective
+        One of :data:`PRETRAINING`.
+    name
+        As for :func:`preset`; ``paper`` makes 200,000 steps.
+    dimension
+        2 or 3.
+    """
+    changes = {
+        "objective": objective,
+        "steps": _PRETRAINING_STEPS[name],
+        "use_labels": False,
+        "shape_transfer": 0.0,
+    }
+    return TrainSettings.model_validate({**preset(name, dimension).model_dump(), **changes})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -34,7 +34,9 @@ def train(
     objective: Annotated[
         str | None,
         typer.Option(
-            "--objective", metavar="gemini-semi|supervised", help="What is learned from what."
+            "--objective",
+            metavar="gemini-semi|supervised|NAME",
+            help="What is learned from what; objectives of pretrain work here too, with labels.",
         ),
     ] = None,
     init: Annotated[
@@ -94,7 +96,7 @@ def train(
             state = stop_run(folder)
             _show_state(folder, state, as_json=as_json)
         else:
-            show(_follow(folder), summarise_training, as_json=as_json)
+            show(follow_run(folder), summarise_training, as_json=as_json)
         return
     options = {
         "--preset": preset,
@@ -125,11 +127,11 @@ def train(
     )
     if not detach:
         result = run_and_show(job, summarise_training, as_json=as_json)
-        _end(result)
+        end_training(result)
         return
     folder = start_training(job)
     if follow:
-        show(_follow(folder), summarise_training, as_json=as_json)
+        show(follow_run(folder), summarise_training, as_json=as_json)
     else:
         _show_state(folder, folder.state(), as_json=as_json)
 
@@ -158,15 +160,52 @@ def _settings(
     assignments: list[str] | None,
 ) -> TrainSettings:
     """Build the settings of a training from the options."""
-    from napari_gemini.commands.settings import change_settings, parse_assignments
     from napari_gemini.settings import preset
-    from napari_gemini.study.files import read_study_file
 
+    made = preset(checked_preset(name), dimension_of(study))
+    if objective is not None:
+        assignments = [f"objective={objective}", *(assignments or [])]
+    return changed_settings(made, steps, seed, base_width, assignments)
+
+
+def checked_preset(name: str) -> PresetName:
+    """Return the name of a preset.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
     if name not in _PRESETS:
         raise InputError(f"There is no preset {name!r}; choose one of {', '.join(_PRESETS)}.")
-    dimension = read_study_file(study).dimension
+    return cast("PresetName", name)
+
+
+def dimension_of(study: Path) -> Literal[2, 3]:
+    """Return the dimension of a study, of which only ``study.json`` is read."""
+    from napari_gemini.study.files import read_study_file
+
+    return read_study_file(study).dimension
+
+
+def changed_settings(
+    settings: TrainSettings,
+    steps: int | None,
+    seed: int | None,
+    base_width: int | None,
+    assignments: list[str] | None,
+) -> TrainSettings:
+    """Return settings with what the options change.
+
+    Raises
+    ------
+    InputError
+        If a setting is unknown or a value does not suit it or the study.
+    """
+    from napari_gemini.commands.settings import change_settings, parse_assignments
+
+    dimension = settings.network.dimension
     named = {
-        "objective": objective,
         "steps": steps,
         "seed": seed,
         "network.base_width": base_width,
@@ -174,8 +213,8 @@ def _settings(
     changes = {key: value for key, value in named.items() if value is not None}
     changes |= parse_assignments(assignments or [])
     if changes.get("network.dimension", dimension) != dimension:
-        raise InputError(f"The study {study} is {dimension}D, so its network is {dimension}D too.")
-    return change_settings(preset(cast("PresetName", name), dimension), changes)
+        raise InputError(f"The study is {dimension}D, so its network is {dimension}D too.")
+    return change_settings(settings, changes)
 
 
 def _begun_run(study: Path, run: str | None) -> RunFolder:
@@ -189,7 +228,7 @@ def _begun_run(study: Path, run: str | None) -> RunFolder:
     return folder
 
 
-def _follow(folder: RunFolder) -> dict[str, Any]:
+def follow_run(folder: RunFolder) -> dict[str, Any]:
     """Show a run's events until it ends; Ctrl-C ends the showing, not the run."""
     from napari_gemini.engine.console import ConsoleReporter
     from napari_gemini.engine.events import ErrorEvent, LogEvent, ProgressEvent, ResultEvent
@@ -234,7 +273,7 @@ def _show_state(folder: RunFolder, state: str, *, as_json: bool) -> None:
     show(result, lines, as_json=as_json)
 
 
-def _end(result: Mapping[str, Any]) -> None:
+def end_training(result: Mapping[str, Any]) -> None:
     """Exit as after Ctrl-C when the training was stopped before its last step."""
     if result.get("stopped"):
         raise typer.Exit(130)

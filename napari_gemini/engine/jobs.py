@@ -94,6 +94,9 @@ class TrainJob(Job):
     run: RunName | None = Field(
         default=None, description="name of the run; none: the next free one"
     )
+    out: FilePath | None = Field(
+        default=None, description="the run folder; none: the folder of that name in the study"
+    )
     settings: TrainSettings = Field(default_factory=TrainSettings)
     init: OptionalModel = Field(
         default=None, description="model whose weights the training starts from"

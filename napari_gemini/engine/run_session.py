@@ -57,6 +57,8 @@ def run_folder_of(job: TrainJob) -> RunFolder:
     InputError
         If the job names no run; see :func:`name_run`.
     """
+    if job.out is not None:
+        return RunFolder(job.out)
     if job.run is None:
         raise InputError("The run has no name; give one with --run.")
     return RunFolder(job.study / "runs" / job.run)
@@ -70,7 +72,7 @@ def name_run(job: TrainJob) -> TrainJob:
     InputError
         If there is nothing to resume.
     """
-    if job.run is not None:
+    if job.run is not None or job.out is not None:
         return job
     runs = job.study / "runs"
     found = [path for path in runs.iterdir() if path.is_dir()] if runs.is_dir() else []
@@ -111,9 +113,10 @@ def check_run(job: TrainJob) -> RunFolder:
     if job.resume:
         folder.read_job()
     elif folder.exists:
+        other = "--run name" if job.out is None else "folder (--out)"
         raise InputError(
             f"The run {folder.name} exists already; continue it with --resume or choose another "
-            "--run name."
+            f"{other}."
         )
     folder.refuse_if_running()
     return folder
@@ -194,7 +197,13 @@ def _resumed(job: TrainJob, folder: RunFolder) -> TrainJob:
     stored = folder.read_job()
     # The study may have been moved since, and another device may be meant; the rest is repeated.
     return stored.model_copy(
-        update={"study": job.study, "run": job.run, "device": job.device, "resume": True}
+        update={
+            "study": job.study,
+            "run": job.run,
+            "out": job.out,
+            "device": job.device,
+            "resume": True,
+        }
     )
 
 

@@ -99,6 +99,8 @@ class ModelCard(BaseModel):
     labels
         Label value in files -> name, in the order of the head's channels (background first where
         labels are exclusive); empty where the head was never trained.
+    trained
+        Parts of the network that learned something; the others are as they were drawn.
     weights_sha256
         Hash of ``weights.safetensors``.
     dtype
@@ -118,6 +120,7 @@ class ModelCard(BaseModel):
     general: bool = False
     labels: dict[int, str] = Field(default_factory=dict)
     objective: str = ""
+    trained: list[str] = Field(default_factory=lambda: ["backbone", "deformer", "head"])
     step: int = 0
     score: float | None = None
     study: str = ""

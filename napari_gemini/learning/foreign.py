@@ -153,7 +153,7 @@ def _open(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ModelError(
-            f"'{path}' holds more than weights, so opening it could run code, and it was not "
+            f"'{path}' holds something other than weights, which could run code, and was not "
             "opened: ask for a file with the state_dict alone."
         ) from None
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError) as error:

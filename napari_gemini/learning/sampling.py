@@ -18,18 +18,21 @@ class PairSampler:
     Raises
     ------
     StudyError
-        If no group has two cases.
+        If a group has a single case.
     """
 
     def __init__(self, groups: list[str | None]) -> None:
         members: dict[str | None, list[int]] = {}
         for position, group in enumerate(groups):
             members.setdefault(group, []).append(position)
-        self._groups = [cases for cases in members.values() if len(cases) > 1]
-        if not self._groups:
+        self._groups = list(members.values())
+        lonely = [group for group, cases in members.items() if len(cases) == 1]
+        if lonely:
+            which = "One scan has no group" if lonely[0] is None else f"The group '{lonely[0]}'"
+            has = ", so it" if lonely[0] is None else " has one scan, which"
             raise StudyError(
-                "No two scans share a group, so no pair can be formed; "
-                "give at least two scans the same group or remove the groups."
+                f"{which}{has} has no partner to be paired with; give it the group of another "
+                "scan, add scans to its group, or remove the groups."
             )
         self._sizes = torch.tensor([float(len(cases)) for cases in self._groups])
 

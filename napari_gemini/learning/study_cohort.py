@@ -117,14 +117,16 @@ def load_study_cohort(
         placement = study.placement(name)
         images.append(scan_on_grid(image, grid, placement, mode))
         if name in labelled:
-            targets[name] = target_on_grid(study, name, grid, placement)
+            if settings.use_labels:
+                targets[name] = target_on_grid(study, name, grid, placement)
             mask = study.load_ignore(name)
             if mask is not None:
                 ignored[name] = labels_to_grid(image, grid, placement, mask)
     reporter.progress(len(cases), len(cases), "reading scans")
-    held = _hold_back(labelled, settings.validation_cases)
+    held = _hold_back(list(targets), settings.validation_cases)
     kept = {name: target for name, target in targets.items() if name not in held}
-    cohort = assemble(cases, images, kept, ignored).to(device)
+    groups = {case.id: case.group for case in study.cases}
+    cohort = assemble(cases, images, kept, ignored, groups).to(device)
     held_back = {
         cases.index(name): torch.from_numpy(targets[name].astype(np.int16)).to(device)
         for name in held
@@ -163,13 +165,16 @@ def scheme_labels(scheme: LabelScheme) -> dict[int, str]:
 def describe_model(
     study: Study, settings: TrainSettings, mode: str, versions: dict[str, str]
 ) -> ModelCard:
-    """Return the card of a model that is trained on a study."""
+    """Return the card of a model that is trained on a study.
+
+    Without labels (``use_labels`` off) the card lists none: its head was never trained.
+    """
     return ModelCard(
         network=settings.network,
         spacing_mm=list(study.grid.spacings),
         grid_shape=list(study.grid.shape),
         intensity_mode=mode,
-        labels=scheme_labels(study.scheme),
+        labels=scheme_labels(study.scheme) if settings.use_labels else {},
         objective=settings.objective,
         study=study.name,
         versions=versions,

@@ -98,7 +98,12 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(self.settings.seed)
         if self.settings.freeze_backbone:
             self.network.backbone.requires_grad_(False)
-        self.parameters = [p for p in self.network.parameters() if p.requires_grad]
+        self.parameters = [
+            p
+            for part in (self.network, objective.heads)
+            for p in part.parameters()
+            if p.requires_grad
+        ]
         # The fused kernel reads and writes each weight once; on a CPU that saves a tenth of a step.
         self.optimiser = torch.optim.Adam(
             self.parameters, lr=self.settings.learning_rate, fused=True
@@ -130,6 +135,7 @@ class Trainer:
         self.objective.check()
         settings = self.settings
         self.network.train()
+        self.objective.heads.train()
         saved = -1
         while self.step < settings.steps and not self.reporter.cancelled():
             self._one_step()
@@ -224,6 +230,8 @@ class Trainer:
     def _state(self) -> TrainingState:
         tensors: dict[str, Tensor] = {"generator": self.generator.get_state()}
         tensors["global_generator"] = torch.get_rng_state()
+        for name, value in self.objective.heads.state_dict().items():
+            tensors[f"heads.{name}"] = value
         for index, parameter in enumerate(self.parameters):
             for name, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser.{index}.{name}"] = torch.as_tensor(value)
@@ -265,6 +273,8 @@ class Trainer:
         self._sums = defaultdict(list, {k: list(v) for k, v in values["sums"].items()})
         self.generator.set_state(tensors["generator"])
         torch.set_rng_state(tensors["global_generator"])
+        heads = {k.removeprefix("heads."): v for k, v in tensors.items() if k.startswith("heads.")}
+        self.objective.heads.load_state_dict(heads)
         for index, parameter in enumerate(self.parameters):
             prefix = f"optimiser.{index}."
             moments = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from napari_gemini.engine.device import choose_precision, select_device, setup_determinism
 from napari_gemini.engine.jobs import TrainJob
 from napari_gemini.engine.provenance import library_versions, sha256_of
 from napari_gemini.engine.run_folder import RunFolder
 from napari_gemini.engine.run_session import run_folder_of
-from napari_gemini.learning.card import read_card
+from napari_gemini.learning.card import ModelCard, read_card
 from napari_gemini.learning.checkpoints import (
     intact_checkpoints,
     load_weights,
@@ -65,9 +66,10 @@ def run(job: TrainJob, reporter: Reporter) -> dict[str, Any]:
     facts = setup_determinism(settings.seed, settings.threads)
     data = load_study_cohort(study, settings, reporter, device)
     network = build_network(settings.network).to(device)
-    card = describe_model(study, settings, data.intensity_mode, library_versions())
     objective = objective_class(settings.objective)(network, settings, data.cohort)
     objective.check()
+    card = describe_model(study, settings, data.intensity_mode, library_versions())
+    card = card.model_copy(update={"trained": objective.learned})
     trainer = Trainer(objective, folder.path, card, reporter, _validator(settings, data), autocast)
     resumed = job.resume and trainer.resume()
     if not resumed and job.init is not None:
@@ -111,7 +113,7 @@ def autocast_dtype(settings: TrainSettings, device: torch.device) -> torch.dtype
 
 
 def start_from(network: GeminiNetwork, spec: str, reporter: Reporter) -> None:
-    """Copy the weights of another model; a head for other labels starts afresh.
+    """Copy the weights that another model learned; a head for other labels starts afresh.
 
     Raises
     ------
@@ -119,10 +121,27 @@ def start_from(network: GeminiNetwork, spec: str, reporter: Reporter) -> None:
         If the model is of another layout.
     """
     folder = resolve_model(spec)
-    weights = read_weights(folder, read_card(folder))
-    fresh = load_weights(network, weights, strict=False, source=spec)
-    extra = " The segmentation head starts afresh, since the labels differ." if fresh else ""
-    reporter.log(f"Starting from the weights of {spec}.{extra}")
+    card = read_card(folder)
+    weights = read_weights(folder, card)
+    drawn = {part: value.clone() for part, value in network.state_dict().items()}
+    load_weights(network, weights, strict=False, source=spec)
+    # What that model never learned is worth no more than what was drawn for this run.
+    kept = {name: value for name, value in drawn.items() if name.split(".")[0] not in card.trained}
+    network.load_state_dict({**network.state_dict(), **kept})
+    reporter.log(f"Starting from the weights of {spec}.{_afresh(network, card, weights)}")
+
+
+def _afresh(network: GeminiNetwork, card: ModelCard, weights: dict[str, Tensor]) -> str:
+    """Say which parts start afresh and why, with a blank before."""
+    sentences = []
+    if "deformer" not in card.trained:
+        sentences.append("The deformer starts afresh, since that model did not train one.")
+    own = network.state_dict()
+    if "head" not in card.trained:
+        sentences.append("The segmentation head starts afresh, since that model has learned none.")
+    elif any(k.startswith("head.") and own[k].shape != v.shape for k, v in weights.items()):
+        sentences.append("The segmentation head starts afresh, since the labels differ.")
+    return "".join(f" {sentence}" for sentence in sentences)
 
 
 def _validator(settings: TrainSettings, data: StudyCohort) -> Validator | None:
@@ -130,7 +149,8 @@ def _validator(settings: TrainSettings, data: StudyCohort) -> Validator | None:
         return HeldBackDice(data.cohort, data.held_back)
     free = len(data.cohort.ids) > len(data.cohort.labels)
     # Without a trained deformer nothing is propagated, so there is nothing to agree with.
-    if settings.objective == "supervised" or not free or not data.cohort.labels:
+    moves = "deformer" in objective_class(settings.objective).trains
+    if not moves or not free or not data.cohort.labels or not settings.use_labels:
         return None
     return LabelConsistency(data.cohort)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_gemini.learning.augmentation import (
     change_intensity,
@@ -46,14 +46,29 @@ class Objective(ABC):
         All settings of the run.
     cohort
         The scans, on the network's device.
+
+    Attributes
+    ----------
+    heads
+        Modules that only training needs, on the network's device. They are trained and saved for
+        a resume with the network, and are no part of the model that comes out.
     """
 
     name: ClassVar[str]
+    #: Parts of the network that learn something.
+    trains: ClassVar[tuple[str, ...]] = ("backbone", "deformer", "head")
 
     def __init__(self, network: GeminiNetwork, settings: TrainSettings, cohort: Cohort) -> None:
         self.network = network
         self.settings = settings
         self.cohort = cohort
+        self.heads = nn.ModuleDict()
+
+    @property
+    def learned(self) -> list[str]:
+        """Parts of the network that this run teaches something, for the model's card."""
+        head = ["head"] if self.settings.use_labels and self.cohort.labels else []
+        return [part for part in self.trains if part != "head"] + head
 
     @abstractmethod
     def updates(self, step: int, generator: torch.Generator) -> Iterator[Update]:

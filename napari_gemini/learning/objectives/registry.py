@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from napari_gemini.errors import InputError
 from napari_gemini.learning.objectives.base import Objective
+from napari_gemini.learning.objectives.gemini_mip import GeminiMip
 from napari_gemini.learning.objectives.gemini_semi import GeminiSemi
 from napari_gemini.learning.objectives.supervised import Supervised
 
-OBJECTIVES: dict[str, type[Objective]] = {cls.name: cls for cls in (GeminiSemi, Supervised)}
+OBJECTIVES: dict[str, type[Objective]] = {
+    cls.name: cls for cls in (GeminiSemi, Supervised, GeminiMip)
+}
 
 
 def objective_class(name: str) -> type[Objective]:

@@ -72,6 +72,7 @@ class Supervised(Objective):
     """Cross-entropy plus Dice on the labelled scans, nothing else."""
 
     name: ClassVar[str] = "supervised"
+    trains: ClassVar[tuple[str, ...]] = ("backbone", "head")
 
     def __init__(self, network: GeminiNetwork, settings: TrainSettings, cohort: Cohort) -> None:
         super().__init__(network, settings, cohort)
