@@ -59,6 +59,7 @@ class Session:
         self.closed = False
         self._lock: contextlib.ExitStack | None = None
         self._listeners: list[WeakMethod[Callable[[], None]]] = []
+        self._keepers: list[WeakMethod[Callable[[], None]]] = []
         self._watch: CloseWatch | None = None
         window, canvas = _widgets_of(viewer)
         if canvas is not None:
@@ -134,13 +135,27 @@ class Session:
         return True
 
     def close_study(self) -> None:
-        """Let go of the study; nothing happens when none is open."""
+        """Let go of the study; nothing happens when none is open.
+
+        Raises
+        ------
+        GeminiError
+            If somebody who holds unsaved work cannot save it; the study stays open.
+        """
         if self.study is None:
             return
+        for weak in self._keepers:
+            keeper = weak()
+            if keeper is not None:
+                keeper()
         self.study, self.case, self.read_only = None, None, False
         self._release()
         self.study_changed.emit()
         self.models_changed.emit()
+
+    def before_study_closes(self, keeper: Callable[[], None]) -> None:
+        """Call a method before the study is let go: it saves, or raises to keep the study open."""
+        self._keepers.append(WeakMethod(keeper))
 
     def _release(self) -> None:
         lock, self._lock = self._lock, None
