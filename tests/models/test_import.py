@@ -117,6 +117,7 @@ def test_of_gvsl_the_backbone_is_taken(tmp_path: Path, run: Run, own_models: Pat
     model = load_model(own_models / "gvsl3d-unet")
     assert (model.card.spacing_mm, model.card.intensity_mode) == ([2.0, 2.0, 2.0], "ct")
     assert model.card.labels == {}
+    assert model.card.trained == ["backbone"]
     name = "unet.up4.conv.double_conv.0.weight"
     assert torch.equal(model.network.state_dict()[our_name(name)], theirs[name])
     with torch.no_grad():

@@ -9,7 +9,12 @@ import pytest
 
 from napari_gemini import resources
 from napari_gemini.engine.tasks import serving
-from napari_gemini.engine.tasks.pair_matching import grid_of, intensity_mode
+from napari_gemini.engine.tasks.pair_matching import (
+    STEPS_WITHOUT_MODEL,
+    grid_of,
+    intensity_mode,
+    refine_steps,
+)
 from napari_gemini.engine.tasks.serving import choose_model, model_sentence, serve, shipped_model
 from napari_gemini.learning.card import About
 from napari_gemini.learning.checkpoints import resolve_model
@@ -66,6 +71,15 @@ def test_a_general_model_has_no_spacing_and_no_contrast_of_its_own(shipped: Path
         assert intensity_mode(scan, served) == mode
     plain = Volume(np.abs(hounsfield), affine, spacing_known=True)
     assert intensity_mode(plain, serve("general-2d", 2, "cpu")) == "percentile"
+
+
+def test_without_a_trained_deformer_the_field_is_refined(own_models: Path) -> None:
+    write_model(own_models / "features", trained=["backbone"])
+    write_model(own_models / "whole")
+    expected = {"features": STEPS_WITHOUT_MODEL, "whole": 0, "none": STEPS_WITHOUT_MODEL}
+    for name, steps in expected.items():
+        assert refine_steps(None, serve(name, 2, "cpu")) == steps
+        assert refine_steps(7, serve(name, 2, "cpu")) == 7
 
 
 def test_the_serving_model_is_said_and_reported(shipped: Path, run: Run, tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def _card(
         grid_shape=TRAINING_GRID[dimension],
         intensity_mode=intensity,
         labels=labels,
+        trained=[part for part in ("backbone", "deformer", "head") if part not in model.fresh],
         objective="gvsl" if model.kind == "gvsl" else "gemini",
         about=About(
             title=f"Weights of the authors' {model.kind.upper()} code, imported from a checkpoint",

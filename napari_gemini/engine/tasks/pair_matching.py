@@ -28,7 +28,7 @@ from napari_gemini.volumes.grid import (
 from napari_gemini.volumes.intensity import choose_intensity_mode, normalise
 from napari_gemini.volumes.volume import Volume
 
-#: Refinement steps where no model serves and the user says nothing.
+#: Refinement steps where no deformer serves and the user says nothing.
 STEPS_WITHOUT_MODEL = 100
 #: Finest grid without --spacing: a full-size brain pair then fits into 12 GB.
 MAX_VOXELS = {2: 4_000_000, 3: 6_000_000}
@@ -116,7 +116,8 @@ def refine_steps(asked: int | None, serving: Serving) -> int:
     """Return how many refinement steps are done."""
     if asked is not None:
         return asked
-    return STEPS_WITHOUT_MODEL if serving.network is None else 0
+    deforms = serving.card is not None and "deformer" in serving.card.trained
+    return 0 if deforms else STEPS_WITHOUT_MODEL
 
 
 def intensity_mode(volume: Volume, serving: Serving) -> str:
