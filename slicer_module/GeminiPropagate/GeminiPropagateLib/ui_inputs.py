@@ -103,13 +103,7 @@ class InputsSection:
         parameters = self._panel.parameters
         if not parameters.targetsFromFolder:
             return self._scene_targets()
-        folder = Path(parameters.targetFolder).expanduser()
-        if not folder.is_dir():
-            raise PropagateError(f"{folder} is no folder; choose the one with the targets.")
-        found = images_in_folder(folder)
-        if not found:
-            raise PropagateError(f"{folder} has no image files; choose another folder.")
-        return list(found)
+        return list(images_in_folder(Path(parameters.targetFolder).expanduser()))
 
     def vote_by(self) -> str:
         """Return how several atlases vote."""

@@ -38,7 +38,7 @@ class PairList:
         self._on_change = on_change
         self._pairs: list[Pair] = []
         table.setHorizontalHeaderLabels(["Volume", "Segmentation"])
-        table.horizontalHeader().setStretchLastSection(True)
+        table.horizontalHeader().stretchLastSection = True
         add_button.clicked.connect(self._add)
         remove_button.clicked.connect(self._remove)
 

@@ -19,7 +19,7 @@ _COLUMNS = (
     table_of.DISPLACEMENT,
     table_of.STATUS,
 )
-_HEADERS = ("Target", "Confidence", "Folds %", "Largest\ndisplacement (mm)", "Status")
+_HEADERS = ("Target", "Confidence", "Folds %", "Displacement\n(mm, largest)", "Status")
 _DOUBTFUL = "#b26a00"
 
 
@@ -40,7 +40,7 @@ class ResultsSection:
         self._warnings: dict[str, list[str]] = {}
         self._widget = panel.ui.resultsTable
         self._widget.setHorizontalHeaderLabels(list(_HEADERS))
-        self._widget.horizontalHeader().setStretchLastSection(True)
+        self._widget.horizontalHeader().stretchLastSection = True
         self._widget.cellClicked.connect(self._clicked)
         self._widget.cellActivated.connect(self._clicked)
 
@@ -49,8 +49,6 @@ class ResultsSection:
         for target in imported:
             node = target.nodes.target
             self._warnings[node.GetID()] = list(target.warnings)
-            for warning in target.warnings:
-                self._panel.log("warning", f"{node.GetName()}: {warning}")
         self.refresh()
         if imported:
             self._panel.quality.show(imported[-1].nodes.target)
