@@ -80,11 +80,16 @@ def hardened_clone(node: Any, scene: Any) -> Any:
     parent = node.GetParentTransformNode()
     if parent is None:
         return clone
-    to_world = vtk.vtkGeneralTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(parent, None, to_world)
-    # Nested parents are one node here: importers mistake chains of them.
+    # Nested parents become one node: importers and hardening mistake chains of them.
     wrapper = scene.AddNewNodeByClass("vtkMRMLTransformNode")
-    wrapper.SetAndObserveTransformToParent(to_world)
+    if parent.IsTransformToWorldLinear():
+        matrix = vtk.vtkMatrix4x4()
+        parent.GetMatrixTransformToWorld(matrix)
+        wrapper.SetMatrixTransformToParent(matrix)
+    else:
+        to_world = vtk.vtkGeneralTransform()
+        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(parent, None, to_world)
+        wrapper.SetAndObserveTransformToParent(to_world)
     clone.SetAndObserveTransformNodeID(wrapper.GetID())
     if not clone.HardenTransform():
         raise PropagateError(
@@ -138,14 +143,31 @@ class WorldGrid:
         self.dimensions = tuple(volume_node.GetImageData().GetDimensions())
         self.matrix = ijk_to_ras(volume_node)
 
-    def differs_from(self, volume_node: Any) -> bool:
-        """Whether a volume lies on another grid, rounding in files apart."""
+    def flips_to(self, volume_node: Any) -> tuple[int, ...] | None:
+        """Return which axes of a volume's array (k, j, i) run the other way than here.
+
+        Parameters
+        ----------
+        volume_node
+            A volume without parent transform.
+
+        Returns
+        -------
+        tuple of int or None
+            Axes to flip, mostly none; None where the volume lies on another grid, rounding in
+            files apart.
+        """
         if tuple(volume_node.GetImageData().GetDimensions()) != self.dimensions:
-            return True
-        corners = np.array(np.meshgrid(*[[0, n - 1] for n in self.dimensions])).reshape(3, -1)
-        here = np.linalg.solve(self.matrix, ijk_to_ras(volume_node))
-        moved = here[:3, :3] @ corners + here[:3, 3:]
-        return bool(np.abs(moved - corners).max() > _GRID_TOLERANCE * max(self.dimensions))
+            return None
+        last = np.array(self.dimensions) - 1
+        there = np.linalg.solve(self.matrix, ijk_to_ras(volume_node))
+        signs = np.where(np.diag(there)[:3] < 0, -1.0, 1.0)
+        corners = np.array(np.meshgrid(*[[0, n] for n in last])).reshape(3, -1)
+        expected = np.where(signs[:, None] < 0, last[:, None] - corners, corners)
+        moved = there[:3, :3] @ corners + there[:3, 3:]
+        if np.abs(moved - expected).max() > _GRID_TOLERANCE * max(self.dimensions):
+            return None
+        return tuple(2 - axis for axis in range(3) if signs[axis] < 0)
 
     def points(self, indices: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return RAS points (n, 3) of voxel indices (n, 3) in the order i, j, k."""

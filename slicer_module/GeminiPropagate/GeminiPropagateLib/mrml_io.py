@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk
 
 from GeminiPropagateLib.errors import PropagateError
 from GeminiPropagateLib.geometry import (
@@ -97,45 +99,23 @@ def read_array(path: Path, grid: WorldGrid) -> np.ndarray[Any, Any]:
     scene = slicer.vtkMRMLScene()
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "file")
     read_node(node, path)
-    _check_grid(node, path, grid)
-    return array_of_volume(node).copy()
-
-
-def read_volume_into(node: Any, path: Path, grid_of: Any = None) -> None:
-    """Read an image file into an existing scalar or label map volume node, in place.
-
-    Parameters
-    ----------
-    node
-        The node.
-    path
-        The file.
-    grid_of
-        Volume node whose grid the result has to have; its geometry is taken over exactly. A
-        parent transform of it counts.
-
-    Raises
-    ------
-    PropagateError
-        If the file is missing, damaged or on another grid; the node is then as it was.
-    """
-    scene = slicer.vtkMRMLScene()
-    read = scene.AddNewNodeByClass(node.GetClassName(), "file")
-    read_node(read, path)
-    if grid_of is not None:
-        grid = grid_of if isinstance(grid_of, WorldGrid) else WorldGrid(grid_of)
-        _check_grid(read, path, grid)
-        # NIfTI rounds grids to 32 bits.
-        read.SetIJKToRASMatrix(matrix_of_array(grid.matrix))
-    node.CopyContent(read, False)
-
-
-def _check_grid(node: Any, path: Path, grid: WorldGrid) -> None:
-    if grid.differs_from(node):
+    # Slicer turns the slices of left-handed files around while it reads them.
+    flips = grid.flips_to(node)
+    if flips is None:
         raise PropagateError(
             f"{path.name} lies on another grid than its target, which was changed after the run "
             "began; run the propagation again."
         )
+    return np.ascontiguousarray(np.flip(array_of_volume(node), flips))
+
+
+def fill_volume(node: Any, array: np.ndarray[Any, Any], grid: WorldGrid) -> None:
+    """Give a scalar volume node voxels (k, j, i) on a grid, exactly: NIfTI rounds grids."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(*grid.dimensions)
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=1))
+    node.SetIJKToRASMatrix(matrix_of_array(grid.matrix))
+    node.SetAndObserveImageData(image)
 
 
 def read_transform_into(transform_node: Any, path: Path) -> None:

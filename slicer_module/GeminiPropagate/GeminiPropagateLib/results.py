@@ -21,10 +21,10 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from GeminiPropagateLib.colours import diverging_colours, rising_colours, show_range
 from GeminiPropagateLib.errors import PropagateError
-from GeminiPropagateLib.geometry import WorldGrid, matrix_of_array
+from GeminiPropagateLib.geometry import WorldGrid
 from GeminiPropagateLib.hardening import check_hardened, fold_warning
 from GeminiPropagateLib.labels import Label
-from GeminiPropagateLib.mrml_io import read_array, read_transform_into
+from GeminiPropagateLib.mrml_io import fill_volume, read_array, read_transform_into
 from GeminiPropagateLib.scene_nodes import (
     PREFIX,
     TargetNodes,
@@ -247,21 +247,13 @@ def _fill_maps(target_node: Any, maps: Mapping[str, Any], grid: WorldGrid) -> No
             remove_result(target_node, role)
             continue
         node = result_node(target_node, role)
-        _fill_volume(node, maps[role], grid)
+        fill_volume(node, maps[role], grid)
+        node.CreateDefaultDisplayNodes()
         if role == "log_jacobian":
             limit = _limit(maps[role])
             show_range(node, diverging_colours(target_node.GetScene()), -limit, limit)
         elif role != "warped":
             show_range(node, rising_colours(target_node.GetScene()), 0.0, 1.0)
-
-
-def _fill_volume(node: Any, array: np.ndarray[Any, Any], grid: WorldGrid) -> None:
-    image = vtk.vtkImageData()
-    image.SetDimensions(*grid.dimensions)
-    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=1))
-    node.SetIJKToRASMatrix(matrix_of_array(grid.matrix))
-    node.SetAndObserveImageData(image)
-    node.CreateDefaultDisplayNodes()
 
 
 def _limit(log_jacobian: np.ndarray[Any, Any]) -> float:
