@@ -14,9 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Precision = Literal["auto", "fp32", "bf16"]
 PresetName = Literal["quick", "standard", "paper"]
 #: Objectives that need labels, then those that learn from scans alone.
-ObjectiveName = Literal["gemini-semi", "supervised", "gemini-mip"]
+ObjectiveName = Literal[
+    "gemini-semi", "supervised", "gemini-mip", "gvsl", "cover", "pix2rep", "pix2rep-v2", "optiml"
+]
 #: What ``pretrain`` offers.
-PRETRAINING = ("gemini-mip",)
+PRETRAINING = ("gemini-mip", "gvsl", "cover", "pix2rep", "pix2rep-v2", "optiml")
 
 
 class Settings(BaseModel):
@@ -91,13 +93,81 @@ class RestorationSettings(Settings):
     )
 
 
+class PixelSettings(Settings):
+    """Pix2Rep: contrast (InfoNCE) and redundancy reduction (Barlow Twins) of single pixels."""
+
+    pixels: int = Field(1000, ge=2, description="pixels compared in a step, over all scans")
+    projection: int = Field(256, ge=2, description="channels of the projection head")
+    temperature: float = Field(0.53, gt=0, description="of the contrast (pix2rep)")
+    redundancy: float = Field(
+        5e-3, ge=0, description="weight of off-diagonal correlations (pix2rep-v2)"
+    )
+    rotation_degrees: float = Field(90.0, ge=0, le=180)
+    smallest_crop: float = Field(0.33, gt=0, le=1, description="of the axis length")
+    largest_crop: float = Field(0.95, gt=0, le=1, description="of the axis length")
+    flip_probability: float = Field(0.7, ge=0, le=1, description="that some axis is flipped")
+
+    @model_validator(mode="after")
+    def _crops_are_ordered(self) -> PixelSettings:
+        if self.smallest_crop > self.largest_crop:
+            raise ValueError("smallest_crop has to be at most largest_crop")
+        return self
+
+
+class CoverSettings(Settings):
+    """COVER: regression of the vectors of a known transform."""
+
+    neighbourhood: int = Field(7, ge=3, le=11, description="side of what a voxel is compared with")
+    groups: tuple[int, int, int, int, int] = Field(
+        (4, 4, 4, 1, 1), description="groups that vote at each stage, coarsest first"
+    )
+    vectors: float = Field(1.0, ge=0, description="weight of the vectors' error")
+    consistency: float = Field(1.0, ge=0, description="weight of the features' consistency")
+    crop: float = Field(2 / 3, gt=0, le=1, description="share of the axes that a step looks at")
+    rotation_degrees: float = Field(
+        60.0, ge=0, le=180, description="largest angle; triangular about 0"
+    )
+    scale_range: float = Field(0.75, ge=0, lt=1, description="scale is drawn from 1 - r to 1 + r")
+    translation_fraction: float = Field(0.3, ge=0, le=0.5, description="share of the axis length")
+    shear_degrees: float = Field(8.4375, ge=0, le=45)
+
+    @model_validator(mode="after")
+    def _neighbourhood_is_odd(self) -> CoverSettings:
+        if self.neighbourhood % 2 == 0:
+            raise ValueError("neighbourhood has to be odd")
+        if min(self.groups) < 1:
+            raise ValueError("every stage needs at least one group")
+        return self
+
+
+class TransportSettings(Settings):
+    """OPTiML: optimal transport between the dense maps of two views."""
+
+    epsilon: float = Field(0.05, gt=0, description="weight of the entropy in Sinkhorn's plan")
+    iterations: int = Field(50, ge=1, le=1000, description="Sinkhorn sweeps")
+    transport: float = Field(1.0, ge=0, description="weight of the transport cost")
+    variance: float = Field(25.0, ge=0, description="weight of the variance terms")
+    covariance: float = Field(1.0, ge=0, description="weight of the covariance terms")
+    expansion: int = Field(2048, ge=16, description="length of an expanded vector")
+    heads: int = Field(4, ge=1, description="attention heads of CV-SIM")
+    tokens: int = Field(16, ge=1, description="tokens that an expanded vector is cut into")
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> TransportSettings:
+        if self.expansion % (self.heads * self.tokens):
+            raise ValueError("expansion has to be a multiple of heads times tokens")
+        return self
+
+
 class TrainSettings(Settings):
     """One training run."""
 
     objective: ObjectiveName = "gemini-semi"
     preset: PresetName | None = Field("standard", description="where the other values came from")
     steps: int = Field(8000, ge=1, description="steps; each makes one or two updates")
-    pairs_per_step: int = Field(1, ge=1, description="pairs of scans in a correspondence update")
+    pairs_per_step: int = Field(
+        1, ge=1, description="pairs of scans in a correspondence update, scans in a pretext update"
+    )
     labelled_per_step: int = Field(1, ge=1, description="labelled scans in a segmentation update")
     correspondence_every: int = Field(
         1, ge=1, description="a correspondence update before every n-th segmentation update"
@@ -118,6 +188,9 @@ class TrainSettings(Settings):
     weights: LossWeights = Field(default_factory=LossWeights)
     augmentation: AugmentationSettings = Field(default_factory=AugmentationSettings)
     restoration: RestorationSettings = Field(default_factory=RestorationSettings)
+    pixel: PixelSettings = Field(default_factory=PixelSettings)
+    cover: CoverSettings = Field(default_factory=CoverSettings)
+    transport: TransportSettings = Field(default_factory=TransportSettings)
     ncc_window: int = Field(9, ge=3, le=31)
     precision: Precision = "auto"
     seed: int = Field(0, ge=0)
@@ -198,8 +271,15 @@ def preset(name: PresetName, dimension: Literal[2, 3] = 3) -> TrainSettings:
     )
 
 
-#: Steps of a pre-training by preset; the last is what the papers did.
+#: Steps of a pre-training by preset; the last is what the GEMINI paper did.
 _PRETRAINING_STEPS: dict[PresetName, int] = {"quick": 500, "standard": 20_000, "paper": 200_000}
+#: Scans of a step in 2D and 3D, for objectives that compare the scans of a step.
+_SCANS_PER_STEP: dict[str, tuple[int, int]] = {
+    "pix2rep": (8, 2),
+    "pix2rep-v2": (8, 2),
+    "optiml": (16, 4),
+    "cover": (4, 1),
+}
 
 
 def pretraining_preset(
@@ -216,10 +296,19 @@ def pretraining_preset(
     dimension
         2 or 3.
     """
-    changes = {
+    data = preset(name, dimension).model_dump()
+    data |= {
         "objective": objective,
         "steps": _PRETRAINING_STEPS[name],
         "use_labels": False,
         "shape_transfer": 0.0,
     }
-    return TrainSettings.model_validate({**preset(name, dimension).model_dump(), **changes})
+    if objective in _SCANS_PER_STEP:
+        data["pairs_per_step"] = _SCANS_PER_STEP[objective][dimension - 2]
+    if objective == "gvsl":
+        # Its loss is the plain sum of correlation, restoration and smoothness.
+        data["weights"] |= {"gvs": 1.0, "gss": 0.0, "smooth": 1.0, "restoration": 1.0}
+        data["correspondence_every"] = 1
+    if objective == "cover":
+        data["gradient_clip"] = 1.0
+    return TrainSettings.model_validate(data)

@@ -7,6 +7,9 @@ projection head and no normalisation of the feature vectors.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -64,12 +67,40 @@ class UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map images (B, C, *S) to features (B, base_width, *S); any size is padded and cropped."""
         x, crop = pad_to_multiple(image, MULTIPLE)
-        skips: list[Tensor] = []
+        return crop_to(deque(self._decode(x), maxlen=1).pop(), crop)
+
+    def stages(self, image: Tensor) -> list[Tensor]:
+        """Return the features of every resolution, coarsest first.
+
+        Parameters
+        ----------
+        image
+            (B, C, *S), every axis a multiple of 16.
+
+        Returns
+        -------
+        list of Tensor
+            Five maps: (B, 16 base_width, *S / 16), ..., (B, base_width, *S). The first is the
+            bottleneck, the last what :meth:`forward` returns.
+        """
+        return list(self._decode(image))
+
+    def bottleneck(self, image: Tensor) -> Tensor:
+        """Return the coarsest features alone: what the encoder makes of images (B, C, *S)."""
+        return self._encode(image)[-1]
+
+    def _encode(self, x: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = []
         for level, stage in enumerate(self.encoder):
             x = stage(x if level == 0 else self.pool(x))
-            skips.append(x)
-        skips.pop()
+            maps.append(x)
+        return maps
+
+    def _decode(self, x: Tensor) -> Iterator[Tensor]:
+        skips = self._encode(x)
+        x = skips.pop()
+        yield x
         for stage in self.decoder:
             skip = skips.pop()
             x = stage(torch.cat([skip, upsample(x, skip.shape[2:])], dim=1))
-        return crop_to(x, crop)
+            yield x

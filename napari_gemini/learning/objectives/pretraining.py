@@ -72,6 +72,12 @@ class Pretraining(Objective):
                 f"them four times, which takes {MULTIPLE}; make the study with a smaller spacing, "
                 "or from slices as 2D images."
             )
+        uneven = [size for size in self.cohort.shape if size % MULTIPLE]
+        if self.needs_stages and uneven:
+            raise StudyError(
+                f"{self.name} works on grids whose axes are multiples of {MULTIPLE}, and one axis "
+                f"has {uneven[0]} voxels; make the study without a grid of your own."
+            )
 
     def updates(self, step: int, generator: torch.Generator) -> Iterator[Update]:
         """Yield the updates of the objective and then, with labels, the segmentation update."""

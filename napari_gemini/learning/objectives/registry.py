@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from napari_gemini.errors import InputError
 from napari_gemini.learning.objectives.base import Objective
+from napari_gemini.learning.objectives.cover import Cover
 from napari_gemini.learning.objectives.gemini_mip import GeminiMip
 from napari_gemini.learning.objectives.gemini_semi import GeminiSemi
+from napari_gemini.learning.objectives.gvsl import Gvsl
+from napari_gemini.learning.objectives.optiml import Optiml
+from napari_gemini.learning.objectives.pix2rep import Pix2Rep, Pix2RepV2
 from napari_gemini.learning.objectives.supervised import Supervised
 
 OBJECTIVES: dict[str, type[Objective]] = {
-    cls.name: cls for cls in (GeminiSemi, Supervised, GeminiMip)
+    cls.name: cls
+    for cls in (GeminiSemi, Supervised, GeminiMip, Gvsl, Cover, Pix2Rep, Pix2RepV2, Optiml)
 }
 
 
