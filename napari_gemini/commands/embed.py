@@ -22,10 +22,15 @@ def embed(
     ] = None,
     model: Model = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="Labels of IMAGE.")] = None,
+    labels2: Annotated[Path | None, typer.Option("--labels2", help="Labels of IMAGE2.")] = None,
     spacing: Spacing = None,
     samples: Annotated[
         int, typer.Option("--samples", min=10, help="Voxels drawn from each scan.")
     ] = 2000,
+    clusters: Annotated[
+        int | None,
+        typer.Option("--clusters", min=2, max=100, help="For k-means; as many as labels, or best."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of everything random.")] = 0,
     perplexity: Annotated[float, typer.Option("--perplexity", help="Of the t-SNE.")] = 30.0,
     device: Device = "auto",
@@ -42,8 +47,10 @@ def embed(
         out=out,
         model=model,
         labels=labels,
+        labels2=labels2,
         spacing=spacing,
         samples=samples,
+        clusters=clusters,
         seed=seed,
         perplexity=perplexity,
         device=device,

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from napari_gemini.engine.arrays import ArrayRef
 from napari_gemini.errors import InputError
 from napari_gemini.settings import TrainSettings
 
@@ -188,12 +189,91 @@ class EmbedJob(Job):
     out: FilePath
     model: OptionalModel = None
     labels: FilePath | None = None
+    labels2: FilePath | None = Field(default=None, description="labels of the second image")
     spacing: Spacing = None
     samples: int = Field(
         default=2000, ge=10, le=200_000, description="voxels drawn from each image"
     )
+    clusters: int | None = Field(
+        default=None,
+        ge=2,
+        le=100,
+        description="for k-means; none: as many as labels, or what separates best",
+    )
     seed: int = Field(default=0, ge=0)
     perplexity: float = Field(default=30.0, gt=1)
+    device: Device = "auto"
+
+
+class ExploreJob(Job):
+    """Voxel features to t-SNE to clusters for a window: told while it takes shape, not written.
+
+    Notices: ``sample`` (the voxels that were drawn, as arrays) and ``layout`` (coordinates so far).
+    Voxels are drawn in the scans' own voxels, so that the same seed draws the same ones whatever
+    the model.
+    """
+
+    memory_advice: ClassVar[str] = "use a larger spacing or the device cpu"
+    kind: Literal["explore"] = "explore"
+    image: FilePath
+    image2: FilePath | None = None
+    labels: FilePath | None = None
+    labels2: FilePath | None = None
+    model: OptionalModel = None
+    spacing: Spacing = None
+    samples: int = Field(default=3000, ge=10, le=20_000, description="voxels drawn in all")
+    foreground: bool = Field(
+        default=True, description="leave out the darkest voxels of a scan without labels"
+    )
+    clusters: int | None = Field(
+        default=None,
+        ge=2,
+        le=100,
+        description="for k-means; none: as many as labels, or what separates best",
+    )
+    seed: int = Field(default=0, ge=0)
+    perplexity: float = Field(default=30.0, gt=1)
+    device: Device = "auto"
+
+
+class ClusterMapJob(Job):
+    """Give every voxel of one scan or two the cluster of the drawn voxel with the nearest feature.
+
+    ``image_number``, ``index`` and ``cluster`` are arrays in the client's folder: which image, (d,)
+    voxel and cluster (0: none) each drawn voxel has.
+    """
+
+    memory_advice: ClassVar[str] = "use a larger spacing or the device cpu"
+    kind: Literal["cluster-map"] = "cluster-map"
+    image: FilePath
+    image2: FilePath | None = None
+    model: OptionalModel = None
+    spacing: Spacing = None
+    image_number: ArrayRef
+    index: ArrayRef
+    cluster: ArrayRef
+    device: Device = "auto"
+
+
+class ProbeJob(Job):
+    """Compare the feature of one voxel with every voxel of the other scan of a pair.
+
+    Without a point the features are only computed and kept for the probes that follow.
+    """
+
+    memory_advice: ClassVar[str] = "use a larger spacing, a narrower model, or the device cpu"
+    kind: Literal["probe"] = "probe"
+    fixed: FilePath
+    moving: FilePath
+    side: Literal["fixed", "moving"] = Field(
+        default="fixed", description="the scan that the point is in"
+    )
+    point: list[float] | None = Field(default=None, description="RAS mm in that scan's world")
+    partner: list[float] | None = Field(
+        default=None, description="RAS mm in the other scan, whose similarity is told as well"
+    )
+    model: OptionalModel = None
+    spacing: Spacing = None
     device: Device = "auto"
 
 
@@ -270,6 +350,9 @@ AnyJob = (
     | CorrespondJob
     | PropagateJob
     | EmbedJob
+    | ExploreJob
+    | ClusterMapJob
+    | ProbeJob
     | EvaluateJob
     | PreviewJob
     | NewStudyJob
@@ -306,6 +389,9 @@ for _job_class in (
     CorrespondJob,
     PropagateJob,
     EmbedJob,
+    ExploreJob,
+    ClusterMapJob,
+    ProbeJob,
     EvaluateJob,
     PreviewJob,
     NewStudyJob,

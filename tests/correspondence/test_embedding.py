@@ -7,18 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_gemini.correspondence.embedding import (
-    NO_LABEL,
+from napari_gemini.correspondence.clusters import (
     assign_clusters,
     cluster_hdbscan,
     cluster_kmeans,
     cluster_scores,
-    embed_features,
-    sample_voxels,
-    share_out,
     silhouette,
-    tsne,
 )
+from napari_gemini.correspondence.embedding import embed_features
+from napari_gemini.correspondence.tsne import tsne
+from napari_gemini.correspondence.voxel_sample import NO_LABEL, sample_voxels, share_out
 from napari_gemini.errors import InputError
 from napari_gemini.progress import Cancelled, SilentReporter
 
@@ -182,12 +180,12 @@ def test_nothing_to_score() -> None:
 
 
 def test_large_samples_are_thinned_for_the_silhouette(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_gemini.correspondence import embedding
+    from napari_gemini.correspondence import clusters
 
     features, labels = grouped()
     flat = features.reshape(8, -1).T
     whole = silhouette(flat, labels.ravel())
-    monkeypatch.setattr(embedding, "SILHOUETTE_VOXELS", 100)
+    monkeypatch.setattr(clusters, "SILHOUETTE_VOXELS", 100)
     thinned = silhouette(flat, labels.ravel())
     assert whole is not None
     assert thinned == pytest.approx(whole, abs=0.1)

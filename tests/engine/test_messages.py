@@ -24,6 +24,15 @@ MEAN = {
     "correspond": {"moving": "a", "fixed": "b", "out": "o"},
     "propagate": {"atlas": "a", "labels": "l", "targets": ["t"], "out": "o"},
     "embed": {"image": "a", "out": "o"},
+    "explore": {"image": "a"},
+    "cluster-map": {
+        "image": "a",
+        **dict.fromkeys(
+            ("image_number", "index", "cluster"),
+            {"npy": "a.npy", "shape": [2], "dtype": "int64"},
+        ),
+    },
+    "probe": {"fixed": "a", "moving": "b"},
     "evaluate": {"predictions": "p", "references": "r", "out": "o"},
     "preview": {"study": "s", "case": "c", "model": "m"},
     "load-pair": {"folder": "o"},
@@ -113,7 +122,7 @@ def test_every_job_travels_as_json(kind: str) -> None:
     ("data", "sentence"),
     [
         ("text", "There is no job None"),
-        ({"kind": "dance"}, "There is no job 'dance'; choose one of correspond, embed"),
+        ({"kind": "dance"}, "There is no job 'dance'; choose one of cluster-map, correspond"),
         ({"kind": "train"}, "'study' of train"),
         ({"kind": "train", "study": "s", "run": "../x"}, "'run' of train"),
         ({"kind": "train", "study": "s", "run": ".."}, "'run' of train"),
