@@ -33,6 +33,9 @@ class ApplyPanel(QWidget):
         self._layers: list[ReferenceType[Any]] = []
         self.layer = QComboBox()
         self.layer.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.layer.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         self.layer.setMinimumContentsLength(6)
         self.layer.setToolTip(
             "Images are interpolated, labels take the nearest voxel, points, shapes and vectors "

@@ -24,6 +24,7 @@ from napari_gemini.widgets.pair.pair_data import PairData
 from napari_gemini.widgets.pair.shown import (
     first,
     metadata_of,
+    plain_thumbnail,
     put,
     shown_plane,
     take_away,
@@ -69,6 +70,7 @@ class DeformationView(QObject):
         self.t = 1.0
         self.shows_grid = self.shows_arrows = False
         self._longest: float | None = None
+        self._drawn: tuple[Any, ...] | None = None
         self._connections = Connections()
         for event in (viewer.dims.events.current_step, viewer.dims.events.order):
             self._connections.connect(event, self._on_slice)
@@ -137,13 +139,19 @@ class DeformationView(QObject):
         flatten = (through, plane.index) if through is not None and self._flat(viewer) else None
         found = segments(moving_grid_on_fixed(self.pair, lines, self.t), flatten)
         self._draw(viewer, found, grid, "moving scan's grid, deformed")
-        self._draw_partner(lines)
+        self._draw_partner(plane)
 
-    def _draw_partner(self, lines: list[NDArray[Any]]) -> None:
+    def _draw_partner(self, plane: Plane) -> None:
         partner, grid = self._partner(), self.pair.moving_grid
         if partner is None:
             return
         shown = shown_plane(partner, grid)
+        # A slider of one viewer moves the other one's too: both ask, one drawing is enough.
+        drawn = (plane, shown, self.spacing, self.t)
+        if drawn == self._drawn and first(partner, GRID) is not None:
+            return
+        self._drawn = drawn
+        lines = line_vertices(self.pair.fixed_grid, plane, self.spacing)
         through = None if shown is None else shown.through(grid.ndim)
         flatten = None if shown is None or through is None else (through, shown.index)
         found = segments(fixed_grid_on_moving(self.pair, lines, self.t), flatten)
@@ -169,6 +177,7 @@ class DeformationView(QObject):
             metadata=metadata_of(GRID, grid, self.pair, spacing=self.spacing),
             **grid.layer_options(),
         )
+        plain_thumbnail(layer)
         put(viewer, layer, below=_ABOVE)
 
     def refresh_arrows(self) -> None:
@@ -204,6 +213,7 @@ class DeformationView(QObject):
             metadata=metadata_of(ARROWS, grid, self.pair, spacing=self.spacing),
             **grid.layer_options(),
         )
+        plain_thumbnail(layer)
         put(viewer, layer, below=_ABOVE)
 
     @property
@@ -224,7 +234,7 @@ class DeformationView(QObject):
     def _on_partner(self, event: Any = None) -> None:
         plane = self._plane()
         if self.shows_grid and plane is not None:
-            self._draw_partner(line_vertices(self.pair.fixed_grid, plane, self.spacing))
+            self._draw_partner(plane)
 
     def tear_down(self) -> None:
         """Let go of the viewers; layers stay."""

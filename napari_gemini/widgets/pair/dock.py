@@ -67,7 +67,7 @@ class CorrespondenceDock(Dock):
         self.apply_panel = ApplyPanel()
         self._folds: list[Fold] = []
         self._smaller: Request | None = None
-        self._torn_down = False
+        self._torn_down = self._placed = False
         self.tabs = QTabWidget()
         for panel, name in (
             (self.match_panel, "Match"),
@@ -124,7 +124,7 @@ class CorrespondenceDock(Dock):
         look.amount_changed.connect(self._set_amount)
         look.t_changed.connect(lambda t: self.view and self.view.set_t(t))
         maps.grid_toggled.connect(lambda on: self.view and self.view.deformation.set_grid(on))
-        maps.arrows_toggled.connect(lambda on: self.view and self.view.deformation.set_arrows(on))
+        maps.arrows_toggled.connect(self._set_arrows)
         maps.spacing_changed.connect(
             lambda value: self.view and self.view.deformation.set_spacing(value)
         )
@@ -265,6 +265,8 @@ class CorrespondenceDock(Dock):
         self.view.partner_words.connect(self.look_panel.partner.setText)
         self._enable(True)
         self._fill_panels(pair)
+        self.view.tell()
+        self._fit.start()
 
     def _show_case(self, pair: PairData) -> None:
         """Let the study show the fixed case, so that its labels stay in its care."""
@@ -357,6 +359,16 @@ class CorrespondenceDock(Dock):
         if self.view is not None:
             self.view.set_map(stem, on)
 
+    def _set_arrows(self, on: bool) -> None:
+        if self.view is not None:
+            self.view.deformation.set_arrows(on)
+            self.evidence_panel.show_arrows(on, self._arrow_words())
+
+    def _arrow_words(self) -> str:
+        if self.view is None or not self.view.deformation.shows_arrows:
+            return ""
+        return f"Blue: 0, red: {self.view.deformation.longest:.3g} {self.view.pair.unit} and more."
+
     def _show_toggles(self) -> None:
         if self.view is None or self._torn_down:
             return
@@ -364,7 +376,7 @@ class CorrespondenceDock(Dock):
         for stem in MAPS:
             panel.show_map(stem, self.view.shows(stem))
         panel.show_grid(self.view.deformation.shows_grid)
-        panel.show_arrows(self.view.deformation.shows_arrows)
+        panel.show_arrows(self.view.deformation.shows_arrows, self._arrow_words())
 
     def _go_to_fold(self, row: int) -> None:
         if self.view is not None and 0 <= row < len(self._folds):
@@ -438,16 +450,19 @@ class CorrespondenceDock(Dock):
             self.partner, name=_PARTNER_NAME, area="right", add_vertical_stretch=False
         )
         place_beside(self.partner, self)
-        # Sizes are known when Qt has laid the docks out.
-        self._fit.start()
+        self._placed = False
         return self.partner
 
     def _fit_views(self) -> None:
-        """Share the room between the two canvases and show all of both scans."""
+        """Share the room between the two canvases, then show all of both scans."""
         if self._torn_down or self.partner is None:
             return
-        share_room(self.partner, self)
-        if self.view is not None:
+        if not self._placed:
+            # Sizes are known when Qt has laid the docks out, and again when it has moved them.
+            self._placed = True
+            share_room(self.partner, self)
+            self._fit.start()
+        elif self.view is not None:
             self.view.cursor.fit()
 
     def _on_partner_gone(self) -> None:

@@ -50,6 +50,8 @@ class EvidencePanel(QWidget):
             "placed, coloured by length"
         )
         self.arrows.toggled.connect(self.arrows_toggled)
+        self.arrow_words = QLabel()
+        self.arrow_words.setWordWrap(True)
         self.spacing = QDoubleSpinBox()
         self.spacing.setRange(0.1, 500)
         self.spacing.setDecimals(1)
@@ -63,6 +65,7 @@ class EvidencePanel(QWidget):
         layout.setContentsMargins(4, 6, 4, 4)
         layout.addWidget(self.grid)
         layout.addWidget(self.arrows)
+        layout.addWidget(self.arrow_words)
         row = QHBoxLayout()
         row.addWidget(QLabel("Lines, arrows every"))
         row.addWidget(self.spacing)
@@ -122,6 +125,7 @@ class EvidencePanel(QWidget):
         self.spacing.setValue(spacing)
         self.spacing.blockSignals(False)
         self.unit.setText(unit)
+        self.show_arrows(False)
         self.set_folds(None, unit, 3)
 
     def show_map(self, stem: str, on: bool) -> None:
@@ -132,9 +136,11 @@ class EvidencePanel(QWidget):
         """Show the toggle of the grid as switched, without switching."""
         self._set(self.grid, on)
 
-    def show_arrows(self, on: bool) -> None:
-        """Show the toggle of the arrows as switched, without switching."""
+    def show_arrows(self, on: bool, words: str = "") -> None:
+        """Show the toggle of the arrows as switched, without switching; say what colours mean."""
         self._set(self.arrows, on)
+        self.arrow_words.setText(words)
+        self.arrow_words.setVisible(bool(words))
 
     def _set(self, box: QCheckBox, on: bool) -> None:
         box.blockSignals(True)

@@ -19,6 +19,7 @@ from napari_gemini.widgets.pair.shown import (
     data_to_world,
     first,
     metadata_of,
+    plain_thumbnail,
     put,
     same_selection,
     shown_plane,
@@ -251,6 +252,7 @@ class LinkedCursor(QObject):
                 metadata=metadata_of(ROLE, grid, self.pair),
                 **grid.layer_options(),
             )
+            plain_thumbnail(layer)
             put(viewer, layer)
         else:
             layer.data = data

@@ -118,10 +118,13 @@ def _picture(
     return data, (low, 1.0), preferences.similarity_colormap
 
 
+_PLAIN = (1, 1.5, 2, 3, 4, 5, 7.5, 10)
+
+
 def _round_up(value: float) -> float:
-    """Return the next of 0.1, 0.2, 0.5, 1, 2, 5 ..., so that a colour bar has plain numbers."""
+    """Return the next of 0.1, 0.15, 0.2, 0.3 ..., so that a colour bar has plain numbers."""
     power = 10.0 ** np.floor(np.log10(value))
-    return float(next(power * step for step in (1, 2, 5, 10) if power * step >= value - 1e-9))
+    return float(next(power * step for step in _PLAIN if power * step >= value - 1e-9))
 
 
 def _labels(

@@ -80,7 +80,10 @@ class MatchPanel(QWidget):
         for box in (self.moving, self.fixed):
             box.chosen.connect(self.scans_changed)
         self.model = QComboBox()
-        self.model.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.model.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.model.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         self.model.setMinimumContentsLength(6)
         self.model.currentIndexChanged.connect(self._on_model)
         self.model_words = QLabel()
@@ -88,10 +91,10 @@ class MatchPanel(QWidget):
         self.refine = QSpinBox()
         self.refine.setRange(-1, _MOST_STEPS)
         self.refine.setValue(-1)
-        self.refine.setSpecialValueText("what suits the model")
+        self.refine.setSpecialValueText("automatic")
         self.refine.setToolTip(
             "Steps of instance refinement on this pair: better alignment for more time.\n"
-            "What suits: none with a model, 100 without"
+            "Automatic: none with a model, 100 without"
         )
         self._models: list[ModelChoice] = []
 
@@ -124,9 +127,10 @@ class MatchPanel(QWidget):
         self.spacing.setRange(0.0, 100.0)
         self.spacing.setDecimals(2)
         self.spacing.setSingleStep(0.25)
-        self.spacing.setSpecialValueText("what suits the pair")
+        self.spacing.setSpecialValueText("automatic")
         self.spacing.setToolTip(
-            "Spacing of the grid that is computed on (mm, or pixels): larger needs less memory"
+            "Spacing of the grid that is computed on (mm, or pixels): larger needs less memory.\n"
+            "Automatic: the model's, or the scans' own"
         )
         inner = QWidget()
         form = QFormLayout(inner)
@@ -172,6 +176,9 @@ class MatchPanel(QWidget):
     def _results_box(self) -> QWidget:
         self.results = QComboBox()
         self.results.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.results.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         self.results.setMinimumContentsLength(6)
         self.results.setToolTip("Pairs of this study that were computed before")
         self.open_button = QPushButton("Open")

@@ -18,7 +18,7 @@ from napari_gemini.widgets.pair.ranking import EVIDENCE, Rank, evidence, pair_re
 _ROWS: dict[str, tuple[str, str, int, str]] = {
     "dice": ("Dice, mean", "", 3, "overlap of carried and known labels, 1 is best"),
     "fold_percent_digital": (
-        "Folds, digital criterion",
+        "Folds (digital)",
         "%",
         3,
         "share of voxels any corner of which is turned inside out",
@@ -123,16 +123,18 @@ def number_rows(pair: PairData, places: Mapping[str, Rank]) -> list[NumberRow]:
         title, unit, digits, hint = _ROWS[key]
         unit = pair.unit if unit == "LENGTH" else unit
         value = f"{values[key]:.{digits}f}{' ' if unit else ''}{unit}"
-        if key == "inverse_consistency":
-            value += _p95(pair)
         rows.append(NumberRow(title, value, hint, places.get(key)))
+        if key == "inverse_consistency":
+            rows += _p95(pair)
     return rows
 
 
-def _p95(pair: PairData) -> str:
+def _p95(pair: PairData) -> list[NumberRow]:
     error = pair.report.get(f"inverse_consistency_{pair.unit}") or {}
     p95 = error.get("p95") if isinstance(error, Mapping) else None
-    return "" if p95 is None else f" (95 % below {p95:.2f})"
+    if p95 is None:
+        return []
+    return [NumberRow("   95 % are below", f"{p95:.2f} {pair.unit}", "of the same distances")]
 
 
 def _same(first: Path, second: Path) -> bool:

@@ -89,7 +89,7 @@ class PairView(QObject):
         self.deformation = DeformationView(
             viewer, partner.model, pair, preferences.grid_colour, self
         )
-        self.cursor.moved.connect(self._on_cursor)
+        self.cursor.moved.connect(self.tell)
         self._check = QTimer(self)
         self._check.setSingleShot(True)
         self._check.setInterval(0)
@@ -249,7 +249,8 @@ class PairView(QObject):
             words.append(f"GSS {float(gss.data[tuple(index)]):.2f}")
         return " · ".join(words)
 
-    def _on_cursor(self) -> None:
+    def tell(self) -> None:
+        """Say where the cursor is in the moving scan, and what the map does there."""
         points, grid = self.cursor.points, self.pair.moving_grid
         moving = points["moving"]
         if not np.isfinite(moving).all():
