@@ -1,0 +1,267 @@
+"""A scatter of many points with a lasso, drawn with vispy and themed by napari.
+
+Left button: lasso, or pick the nearest point with a click; with Shift to add, with Control to take
+away. Right button: move. Wheel: zoom. Double click: show all. Escape: nothing selected.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.path import Path
+from numpy.typing import ArrayLike, NDArray
+from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from vispy import scene
+
+from napari_gemini.widgets.plots.theme import theme_colours
+
+#: How far a click may be from a point, and a drag from its start to be still a click, in pixels.
+_REACH, _CLICK = 8.0, 4.0
+#: Opacity of points while others are selected.
+_DIM = 0.18
+_HEIGHT = 280
+
+
+class ScatterPlot(QWidget):
+    """Points in a plane that can be coloured and selected.
+
+    Parameters
+    ----------
+    title
+        Above the plot.
+    parent
+        Of the widget.
+    """
+
+    #: The user selected points: a mask (n,).
+    selected = Signal(object)
+
+    def __init__(self, title: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.points: NDArray[np.float32] = np.zeros((0, 2), np.float32)
+        self.colours: NDArray[np.float32] = np.zeros((0, 4), np.float32)
+        self.selection: NDArray[np.bool_] = np.zeros(0, bool)
+        self._trace: list[NDArray[np.float64]] = []
+        self._grabbed: NDArray[np.float64] | None = None
+        self._fitted = False
+        self.title = QLabel(title, self)
+        self.title.setWordWrap(True)
+        self.canvas = scene.SceneCanvas(keys=None, size=(300, _HEIGHT), show=False, parent=self)
+        native = self.canvas.native
+        native.setMinimumSize(140, 160)
+        native.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.view = self.canvas.central_widget.add_view()
+        self.view.camera = scene.PanZoomCamera(aspect=1, interactive=False)
+        # Transparent points of one depth: the later one is on top.
+        self._markers = _markers(self.view.scene, 0)
+        self._top = _markers(self.view.scene, 1)
+        self._lasso = scene.visuals.Line(parent=self.canvas.scene, width=1.5, method="gl")
+        self._lasso.order = 2
+        self._lasso.visible = False
+        events = self.canvas.events
+        events.mouse_press.connect(self._on_press)
+        events.mouse_move.connect(self._on_move)
+        events.mouse_release.connect(self._on_release)
+        events.mouse_wheel.connect(self._on_wheel)
+        events.mouse_double_click.connect(self._on_double_click)
+        events.key_press.connect(self._on_key)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self.title)
+        layout.addWidget(native, 1)
+        self.setMinimumHeight(_HEIGHT)
+        self._use_theme()
+
+    # -- content -------------------------------------------------------------------------------
+
+    def set_points(self, points: ArrayLike, colours: ArrayLike | None = None) -> None:
+        """Show points, the same ones elsewhere or others.
+
+        Parameters
+        ----------
+        points
+            (n, 2).
+        colours
+            (n, 4) RGBA in [0, 1]; those shown before by default.
+        """
+        points = np.asarray(points, dtype=np.float32).reshape(-1, 2)
+        if len(points) != len(self.points):
+            self.selection = np.zeros(len(points), bool)
+            self.colours = np.tile(np.float32([0.5, 0.5, 0.5, 1]), (len(points), 1))
+            self._fitted = False
+        self.points = points
+        if colours is not None:
+            self.colours = np.asarray(colours, dtype=np.float32).reshape(-1, 4)
+        self._draw()
+        self._fit_unless_moved()
+
+    def set_colours(self, colours: ArrayLike) -> None:
+        """Colour the points; (n, 4) RGBA in [0, 1]."""
+        self.colours = np.asarray(colours, dtype=np.float32).reshape(-1, 4)
+        self._draw()
+
+    def select(self, mask: ArrayLike) -> None:
+        """Mark points (n,), without telling anybody."""
+        mask = np.asarray(mask, dtype=bool)
+        if not np.array_equal(mask, self.selection):
+            self.selection = mask.copy()
+            self._draw()
+
+    def fit(self) -> None:
+        """Show all points, and keep showing them while they move."""
+        self._fitted = False
+        self._fit_unless_moved()
+
+    def _fit_unless_moved(self) -> None:
+        if self._fitted or not len(self.points):
+            return
+        low, high = self.points.min(axis=0), self.points.max(axis=0)
+        self.view.camera.set_range(x=(low[0], high[0]), y=(low[1], high[1]), margin=0.06)
+
+    def _draw(self) -> None:
+        colours = self.colours
+        if self.selection.any():
+            colours = colours.copy()
+            colours[~self.selection, 3] *= _DIM
+        _set(self._markers, self.points, colours, self._size, None)
+        chosen = self.selection
+        text = theme_colours(self)[0].getRgbF()
+        _set(self._top, self.points[chosen], self.colours[chosen], self._size + 2, text)
+        self.canvas.update()
+
+    @property
+    def _size(self) -> float:
+        return 7.0 if len(self.points) <= 1500 else 5.0 if len(self.points) <= 6000 else 3.0
+
+    # -- where things are ----------------------------------------------------------------------
+
+    def on_canvas(self) -> NDArray[np.float64]:
+        """Return where the points are on the canvas, (n, 2) pixels."""
+        if not len(self.points):
+            return np.zeros((0, 2))
+        transform = self._markers.get_transform("visual", "canvas")
+        mapped = transform.map(np.column_stack([self.points, np.zeros(len(self.points))]))
+        found: NDArray[np.float64] = mapped[:, :2] / mapped[:, 3:4]
+        return found
+
+    def _data_at(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
+        transform = self._markers.get_transform("visual", "canvas")
+        found: NDArray[np.float64] = np.array(transform.imap(position))[:2]
+        return found
+
+    # -- the mouse -----------------------------------------------------------------------------
+
+    def _on_press(self, event: Any) -> None:
+        position = np.array(event.pos[:2], dtype=np.float64)
+        if event.button == 1:
+            self._trace = [position]
+        else:
+            self._grabbed = position
+        event.handled = True
+
+    def _on_move(self, event: Any) -> None:
+        position = np.array(event.pos[:2], dtype=np.float64)
+        if self._trace:
+            self._trace.append(position)
+            if len(self._trace) > 2:
+                self._lasso.set_data(pos=np.array([*self._trace, self._trace[0]], np.float32))
+                self._lasso.visible = True
+                self.canvas.update()
+        elif self._grabbed is not None:
+            shift = self._data_at(self._grabbed) - self._data_at(position)
+            self.view.camera.pan(shift)
+            self._grabbed, self._fitted = position, True
+        event.handled = True
+
+    def _on_release(self, event: Any) -> None:
+        trace, self._trace, self._grabbed = self._trace, [], None
+        self._lasso.visible = False
+        self.canvas.update()
+        if not trace or not len(self.points):
+            return
+        places = self.on_canvas()
+        way = np.array(trace)
+        if np.abs(way - way[0]).max() <= _CLICK:
+            found = self._near(places, way[0])
+        else:
+            found = Path(way).contains_points(places)
+        names = {str(getattr(key, "name", key)) for key in event.modifiers or ()}
+        if "Shift" in names:
+            found = self.selection | found
+        elif "Control" in names:
+            found = self.selection & ~found
+        self.select(found)
+        self.selected.emit(self.selection.copy())
+
+    @staticmethod
+    def _near(places: NDArray[np.float64], position: NDArray[np.float64]) -> NDArray[np.bool_]:
+        distance = np.linalg.norm(places - position, axis=1)
+        found = np.zeros(len(places), bool)
+        nearest = int(distance.argmin())
+        found[nearest] = distance[nearest] <= _REACH
+        return found
+
+    def _on_wheel(self, event: Any) -> None:
+        self._fitted = True
+        place = self._data_at(np.array(event.pos[:2], dtype=np.float64))
+        self.view.camera.zoom(0.85 ** float(event.delta[1]), (*place, 0))
+        event.handled = True
+
+    def _on_double_click(self, event: Any) -> None:
+        self.fit()
+
+    def _on_key(self, event: Any) -> None:
+        if getattr(event.key, "name", "") == "Escape":
+            self.select(np.zeros(len(self.points), bool))
+            self.selected.emit(self.selection.copy())
+
+    # -- looks ---------------------------------------------------------------------------------
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Follow the theme."""
+        super().changeEvent(event)
+        kinds = (QEvent.Type.PaletteChange, QEvent.Type.StyleChange)
+        if event is not None and event.type() in kinds and hasattr(self, "_lasso"):
+            self._use_theme()
+
+    def _use_theme(self) -> None:
+        text, background = theme_colours(self)
+        self.canvas.bgcolor = background.name()
+        self._lasso.set_data(color=text.name())
+        self._draw()
+
+    def close_canvas(self) -> None:
+        """Give the canvas's resources back; the widget is of no use then."""
+        self.canvas.close()
+
+
+def _markers(parent: Any, order: int) -> scene.visuals.Markers:
+    markers = scene.visuals.Markers(parent=parent)
+    markers.set_gl_state("translucent", depth_test=False)
+    markers.order = order
+    # vispy asks even hidden markers for their extent.
+    markers.set_data(pos=np.zeros((1, 2), np.float32))
+    markers.visible = False
+    return markers
+
+
+def _set(
+    markers: scene.visuals.Markers,
+    points: NDArray[np.float32],
+    colours: NDArray[np.float32],
+    size: float,
+    edge: tuple[float, ...] | None,
+) -> None:
+    """Show points, or hide the visual when there are none, which vispy cannot draw."""
+    markers.visible = bool(len(points))
+    if len(points):
+        markers.set_data(
+            pos=points,
+            face_color=colours,
+            edge_width=0 if edge is None else 1,
+            edge_color=edge or "black",
+            size=size,
+        )
