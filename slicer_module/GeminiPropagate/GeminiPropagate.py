@@ -8,10 +8,17 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import slicer
 import vtk
+from GeminiPropagateLib.errors import PropagateError
+from GeminiPropagateLib.interpreters import Interpreter
+from GeminiPropagateLib.jobs import PropagateOptions
+from GeminiPropagateLib.scene_run import AtlasNodes, ScenePropagation
+from GeminiPropagateLib.session import DONE, FINAL_STATES
+from GeminiPropagateLib.training import FewShotTraining
+from GeminiPropagateLib.ui_panel import Panel
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -23,14 +30,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-
-from GeminiPropagateLib.errors import PropagateError
-from GeminiPropagateLib.interpreters import Interpreter
-from GeminiPropagateLib.jobs import PropagateOptions
-from GeminiPropagateLib.scene_run import AtlasNodes, ScenePropagation
-from GeminiPropagateLib.session import DONE, FINAL_STATES
-from GeminiPropagateLib.training import FewShotTraining
-from GeminiPropagateLib.ui_panel import Panel
 
 
 class GeminiPropagate(ScriptedLoadableModule):
@@ -80,6 +79,7 @@ class GeminiPropagateParameterNode:
     trainingFolder: str = ""
     trainingPreset: Annotated[str, Choice(["quick", "standard", "paper"])] = "quick"
     trainingSteps: Annotated[int, WithinRange(0, 1000000)] = 0
+    trainingSettings: str = ""
 
 
 class GeminiPropagateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -88,8 +88,8 @@ class GeminiPropagateWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic: Optional[GeminiPropagateLogic] = None
-        self.panel: Optional[Panel] = None
+        self.logic: GeminiPropagateLogic | None = None
+        self.panel: Panel | None = None
         self._parameterNode: Any = None
         self._parameterNodeGuiTag: Any = None
 
@@ -180,9 +180,9 @@ class GeminiPropagateLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        self.propagation: Optional[ScenePropagation] = None
-        self.training: Optional[FewShotTraining] = None
-        self.trainingFolder: Optional[Path] = None
+        self.propagation: ScenePropagation | None = None
+        self.training: FewShotTraining | None = None
+        self.trainingFolder: Path | None = None
 
     def getParameterNode(self) -> GeminiPropagateParameterNode:
         """Return the scene's parameter node."""
@@ -193,9 +193,9 @@ class GeminiPropagateLogic(ScriptedLoadableModuleLogic):
         interpreter: Interpreter,
         atlases: Sequence[AtlasNodes],
         targets: Sequence[Any],
-        options: Optional[PropagateOptions] = None,
+        options: PropagateOptions | None = None,
         voteBy: str = "majority",
-        out: Optional[Path] = None,
+        out: Path | None = None,
     ) -> None:
         """Start a propagation; :attr:`propagation` wants polling until its state is final.
 
@@ -206,9 +206,7 @@ class GeminiPropagateLogic(ScriptedLoadableModuleLogic):
         """
         if self.propagation is not None:
             raise PropagateError("A propagation is running; wait for it or cancel it.")
-        propagation = ScenePropagation(
-            slicer.mrmlScene, interpreter.path, interpreter.environment
-        )
+        propagation = ScenePropagation(slicer.mrmlScene, interpreter.path, interpreter.environment)
         try:
             propagation.start(atlases, targets, options, voteBy, out)
         except BaseException:
@@ -227,7 +225,7 @@ class GeminiPropagateLogic(ScriptedLoadableModuleLogic):
         interpreter: Interpreter,
         atlases: Sequence[AtlasNodes],
         targets: Sequence[Any],
-        options: Optional[PropagateOptions] = None,
+        options: PropagateOptions | None = None,
         voteBy: str = "majority",
     ) -> list[Any]:
         """Propagate and wait, for scripts; the window does not answer meanwhile.

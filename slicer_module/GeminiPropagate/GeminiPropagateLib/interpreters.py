@@ -1,4 +1,7 @@
-"""Which Python runs the engine, with which environment, and whether it can. Standard library alone."""
+"""Which Python runs the engine, in which environment, and whether it can.
+
+Standard library alone.
+"""
 
 from __future__ import annotations
 

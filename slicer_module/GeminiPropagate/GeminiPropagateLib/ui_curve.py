@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -45,7 +46,7 @@ class Curve:
         painter.begin(pixmap)
         painter.setPen(qt.QPen(qt.QColor("#1f77b4")))
         places = positions(self.points)
-        for (x, y), (next_x, next_y) in zip(places, places[1:], strict=False):
+        for (x, y), (next_x, next_y) in itertools.pairwise(places):
             painter.drawLine(x, y, next_x, next_y)
         painter.end()
         return pixmap

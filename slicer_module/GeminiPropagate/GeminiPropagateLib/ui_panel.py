@@ -37,6 +37,7 @@ class Panel:
         self.parameters: Any = None
         self.updating = False
         self._banner: Banner | None = None
+        self._wanted = False
         self._timer = qt.QTimer()
         self._timer.interval = _POLL_MS
         self._timer.timeout.connect(self.poll)
@@ -97,12 +98,13 @@ class Panel:
 
     def watch(self) -> None:
         """Start the timer; it stops by itself when nothing goes on."""
+        self._wanted = True
         if not self._timer.active:
             self._timer.start()
 
     def poll(self) -> None:
         """Hear every section; one that fails is closed and says so, the others go on."""
-        busy = False
+        busy = self._wanted = False
         for section in (self.compute, self.installation, self.run, self.training):
             try:
                 busy = section.poll() or busy
@@ -113,7 +115,8 @@ class Panel:
                 logging.exception("GeminiPropagate")
                 section.close()
                 self.show_banner(Banner(f"Something unexpected went wrong: {error}"))
-        if not busy:
+        # A section that ended may have started something in another one.
+        if not busy and not self._wanted:
             self._timer.stop()
             self.update()
 

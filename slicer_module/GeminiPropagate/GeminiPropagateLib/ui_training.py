@@ -111,8 +111,9 @@ class TrainingSection:
         self._ui.trainingLabel.text = self._status(update)
         if update.training is not None:
             self._draw(update.training.history)
-        for _volume, segmentation in update.imported:
-            segmentation.CreateDefaultDisplayNodes()
+        if update.imported:
+            self._panel.results.refresh()
+            self._panel.quality.show(update.imported[-1][0])
         if update.error:
             self._panel.show_banner(banner_for_error(update.error))
         self._set_phase(update.phase)
@@ -137,6 +138,7 @@ class TrainingSection:
             preset=str(parameters.trainingPreset),
             steps=int(parameters.trainingSteps) or None,
             device=self._panel.compute.device,
+            assignments=tuple(str(parameters.trainingSettings).split()),
         )
         training.start([AtlasNodes(*pair) for pair in pairs], others, options)
 
@@ -169,17 +171,15 @@ class TrainingSection:
             self._phase = phase
             self.update()
 
-    def _status(self, update: Any) -> str:
+    @staticmethod
+    def _status(update: Any) -> str:
         text = update.message or update.phase
-        if update.training is not None and update.phase == "training" and update.training.steps:
-            text += f" – step {update.training.step} of {update.training.steps}"
         if update.remaining is not None:
             text += f", about {duration(update.remaining)} left"
         return text
 
     def _draw(self, history: list[tuple[int, dict[str, float]]]) -> None:
-        points = [(step, values["loss"]) for step, values in history if "loss" in values]
-        self._curve.add(points)
+        self._curve.add([(step, _loss(values)) for step, values in history])
 
     # -- widgets -------------------------------------------------------------------------------
 
@@ -208,3 +208,9 @@ class TrainingSection:
     def _others_changed(self, *_: object) -> None:
         if self._panel.parameters is not None and not self._panel.updating:
             self._panel.parameters.others = list(self._ui.othersSelector.checkedNodes())
+
+
+def _loss(values: dict[str, float]) -> float:
+    """Add up the terms that are minimised; not a number where none was told."""
+    losses = [value for name, value in values.items() if name.startswith("loss")]
+    return sum(losses) if losses else float("nan")

@@ -196,4 +196,3 @@ WIDGETS = [
     qMRMLCheckableNodeComboBox,
     qMRMLTransformDisplayNodeWidget,
 ]
-

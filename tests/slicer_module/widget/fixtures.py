@@ -50,6 +50,7 @@ class Bench:
         self.widget.setup()
         self.widget.parent.isEntered = True
         self.panel, self.ui = self.widget.panel, self.widget.ui
+        slicer.util.getModuleWidget = lambda name: self.widget
 
     @property
     def parameters(self) -> Any:
@@ -74,7 +75,7 @@ class Bench:
         nodes = [self.volume(n, f"Patient {n}") for n in range(1, targets + 1)]
         for node in nodes:
             self.ui.targetsSelector.setCheckState(node, CHECKED)
-        options = {"model": "none", "refine": 4, **parameters}
+        options = {"model": "none", "refine": 2, "gridSpacing": 5.0, **parameters}
         for name, value in options.items():
             setattr(self.parameters, name, value)
         return nodes

@@ -34,7 +34,14 @@ def test_widget_on_stand_ins(scenarios: Path) -> None:
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     }
     command = [sys.executable, "-m", "pytest", "-q", "--durations=5", "-p", FIXTURES]
-    options = ["-o", "addopts=--import-mode=importlib", "-p", "no:cacheprovider", "-p", "no:warnings"]
+    options = [
+        "-o",
+        "addopts=--import-mode=importlib",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:warnings",
+    ]
     done = subprocess.run(
         [*command, *options, str(scenarios)],
         cwd=REPOSITORY,

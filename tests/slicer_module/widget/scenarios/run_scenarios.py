@@ -1,4 +1,4 @@
-"""Propagations from the panel: progress, results, cancel, errors, a second run, a closed scene."""
+"""Propagations from the panel: progress, results, a second run, errors, folders, votes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_run_brings_results_and_a_second_run_updates_them(bench: Bench) -> None:
         return not bench.panel._timer.active
 
     bench.wait(done, "the end", 120)
-    assert len(seen) > 3, "no progress was shown"
+    assert any(0 < value < bench.ui.progressBar.maximum for value in seen), "no progress"
     assert bench.ui.progressBar.value == bench.ui.progressBar.maximum
     assert bench.banner == ""
     assert bench.ui.progressLabel.text == "2 of 2 targets are finished"
@@ -45,27 +45,13 @@ def test_run_brings_results_and_a_second_run_updates_them(bench: Bench) -> None:
 
     before, table = bench.count(), bench.ui.resultsTable.rowCount
     segmentation = bench.panel.quality.nodes.segmentation
-    bench.parameters.gridSpacing = 4.0
+    bench.parameters.gridSpacing = 6.0
     bench.apply()
     bench.finish()
     assert bench.count() == before, "a second run made nodes anew"
     assert bench.ui.resultsTable.rowCount == table
     bench.ui.resultsTable.cellClicked.emit(0, 0)
     assert bench.panel.quality.nodes.segmentation is segmentation
-
-
-def test_cancel_ends_the_process_tree(bench: Bench) -> None:
-    bench.choose(2, refine=5000)
-    bench.apply()
-    pid = bench.engine_pid
-    bench.wait(lambda: bench.ui.progressBar.value > 0, "progress", 60)
-    bench.ui.cancelButton.click()
-    bench.finish(30)
-    assert not alive(pid)
-    assert bench.ui.progressLabel.text == "Cancelled"
-    assert [row[4] for row in bench.rows] == ["cancelled: Cancelled"] * 2
-    assert bench.ui.applyButton.enabled
-    assert not bench.ui.cancelButton.enabled
 
 
 def test_an_error_is_one_sentence(bench: Bench, tmp_path: Path) -> None:
@@ -88,33 +74,6 @@ def test_a_python_that_is_gone_is_a_sentence(bench: Bench, tmp_path: Path) -> No
     assert not bench.ui.computeSection.collapsed
     bench.use_engine(sys.executable)
     assert bench.ui.applyButton.enabled
-
-
-def test_scene_closed_under_a_run(bench: Bench) -> None:
-    bench.choose(1, refine=5000)
-    bench.apply()
-    pid = bench.engine_pid
-    bench.wait(lambda: bench.ui.progressBar.value > 0, "progress", 60)
-    bench.scene.Clear(False)
-    bench.finish(30)
-    assert not alive(pid)
-    assert bench.rows == []
-    assert bench.ui.qualityTargetLabel.text == "none yet"
-    assert not bench.ui.applyButton.enabled
-    bench.choose(1)
-    assert bench.ui.applyButton.enabled
-    assert "unexpected" not in bench.banner
-
-
-def test_a_deleted_target_and_a_deleted_atlas(bench: Bench) -> None:
-    first, second = bench.choose(2)
-    bench.apply()
-    bench.scene.RemoveNode(first)
-    bench.scene.RemoveNode(bench.parameters.atlasVolume)
-    bench.finish()
-    assert bench.panel.quality.nodes.target is second
-    assert "Patient 1 was removed" in bench.log
-    assert bench.banner == ""
 
 
 def test_targets_of_a_folder(bench: Bench, tmp_path: Path) -> None:
@@ -140,21 +99,3 @@ def test_two_atlases_vote(bench: Bench) -> None:
     assert bench.banner == ""
     assert bench.panel.quality.nodes.agreement is not None
     assert bench.ui.agreementButton.enabled
-
-
-def test_leaving_the_module_does_not_end_a_run(bench: Bench) -> None:
-    bench.choose(1)
-    bench.apply()
-    bench.widget.exit()
-    bench.finish()
-    bench.widget.enter()
-    assert bench.rows[0][4].startswith("done")
-
-
-def test_unloading_the_module_ends_a_run(bench: Bench) -> None:
-    bench.choose(1, refine=5000)
-    bench.apply()
-    pid = bench.engine_pid
-    bench.wait(lambda: bench.ui.progressBar.value > 0, "progress", 60)
-    bench.widget.cleanup()
-    bench.wait(lambda: not alive(pid), "the end of the engine", 10)
