@@ -18,6 +18,7 @@ import numpy as np
 from napari_gemini.engine.dispatch import run_job
 from napari_gemini.engine.jobs import CorrespondJob, EvaluateJob, PredictJob, TrainJob
 from napari_gemini.engine.tasks.demo_settings import demo_settings
+from napari_gemini.engine.tasks.serving import shipped_model
 from napari_gemini.errors import InputError
 from napari_gemini.evaluation.comparison import side_by_side
 from napari_gemini.evaluation.run_report import write_run_report
@@ -107,7 +108,8 @@ def run_demo(plan: DemoPlan, reporter: Reporter) -> dict[str, Any]:
     -------
     dict
         ``dice`` of both methods with the interval of their difference, ``tre`` before and after,
-        ``fold_percent``, ``shows`` (the demo's three claims, true or not), ``report``, ``seconds``,
+        ``shipped`` (the pair with the shipped model alone; None without one), ``fold_percent``,
+        ``shows`` (the demo's three claims, true or not), ``report``, ``seconds``,
         ``cpu_seconds``; the same is in ``demo.json`` in the folder.
 
     Raises
@@ -121,14 +123,16 @@ def run_demo(plan: DemoPlan, reporter: Reporter) -> dict[str, Any]:
     prepare_folder(plan.out)
     study = make_study(plan, StageReporter(reporter, 1, "Making a cohort of phantom scans"))
     scores = {}
-    for stage, run in ((2, METHOD), (4, BASELINE)):
-        train(plan, study, run, StageReporter(reporter, stage, f"Training {TITLES[run]}"))
+    for number, run in ((2, METHOD), (4, BASELINE)):
+        train(plan, study, run, StageReporter(reporter, number, f"Training {TITLES[run]}"))
         scores[run] = predict_and_score(
-            plan, study, run, StageReporter(reporter, stage + 1, f"Predicting with {TITLES[run]}")
+            plan, study, run, StageReporter(reporter, number + 1, f"Predicting with {TITLES[run]}")
         )
-    pair = correspond(plan, study, StageReporter(reporter, 6, "Correspondence of a pair"))
+    stage = StageReporter(reporter, 6, "Correspondence of a pair")
+    pair = correspond(plan, study, stage)
+    shipped = correspond_with_shipped(plan, study, stage)
     StageReporter(reporter, 7, "Writing the report")
-    result = judge(plan, study, scores, pair)
+    result = {**judge(plan, study, scores, pair), "shipped": shipped}
     result["report"] = str(write_report(plan, study, result))
     result["seconds"] = round(time.monotonic() - started, 1)
     result["cpu_seconds"] = round(time.process_time() - cpu, 1)
@@ -213,16 +217,38 @@ def pair_of(study: Study) -> tuple[str, str]:
 
 def correspond(plan: DemoPlan, study: Study, reporter: Reporter) -> dict[str, Any]:
     """Find the correspondence of the pair with the trained model."""
+    return _correspond(plan, study, "pair", str(study.run_dir(METHOD)), plan.refine, reporter)
+
+
+def correspond_with_shipped(
+    plan: DemoPlan, study: Study, reporter: Reporter
+) -> dict[str, Any] | None:
+    """Find it also with the shipped model, which has never seen the organ, where there is one."""
+    name, folder = shipped_model(plan.dimension)
+    if folder is None:
+        return None
+    pair = _correspond(plan, study, "pair-shipped", name, None, reporter)
+    return {
+        "model": name,
+        "after": landmark_errors(plan, study, "pair-shipped")["after"],
+        "pair_dice": pair.get("dice"),
+        "fold_percent_digital": pair["fold_percent_digital"],
+    }
+
+
+def _correspond(
+    plan: DemoPlan, study: Study, out: str, model: str, refine: int | None, reporter: Reporter
+) -> dict[str, Any]:
     moving, fixed = pair_of(study)
     truth = plan.out / "cohort" / "labels"
     job = CorrespondJob(
         moving=study.image_path(moving),
         fixed=study.image_path(fixed),
-        out=plan.out / "pair",
-        model=str(study.run_dir(METHOD)),
+        out=plan.out / out,
+        model=model,
         labels=study.labels_path(moving),
         fixed_labels=truth / study.image_path(fixed).name,
-        refine=plan.refine,
+        refine=refine,
         device=plan.device,
     )
     return run_job(job, reporter)
@@ -262,10 +288,11 @@ def judge(
     }
 
 
-def landmark_errors(plan: DemoPlan, study: Study) -> dict[str, Any]:
+def landmark_errors(plan: DemoPlan, study: Study, out: str = "pair") -> dict[str, Any]:
     """Measure the target registration error of the pair before and after correspondence.
 
-    Before means: both scans laid over each other by their centres of mass.
+    Before means: both scans laid over each other by their centres of mass. `out` is the folder of
+    the result.
     """
     truth = read_truth(plan.out / "cohort")
     moving, fixed = pair_of(study)
@@ -274,7 +301,7 @@ def landmark_errors(plan: DemoPlan, study: Study) -> dict[str, Any]:
     d = points.shape[1]
     rigid = places[1] @ np.linalg.inv(places[0])
     overlaid = points @ rigid[:d, :d].T + rigid[:d, 3]
-    mapped = map_points(read_field(plan.out / "pair" / "field.h5"), points)
+    mapped = map_points(read_field(plan.out / out / "field.h5"), points)
     before, after = (
         _mean_error(truth, fixed, moving, end) for end in (overlaid, np.asarray(mapped))
     )
