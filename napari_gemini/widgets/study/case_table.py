@@ -31,10 +31,10 @@ from napari_gemini.study.study import Study
 from napari_gemini.study.summary import LabelSummary
 from napari_gemini.widgets.study.rows import COLUMNS, CaseRow, RowReader
 
-_SWATCH = 9
+_SWATCH = 8
 _SORT = Qt.ItemDataRole.UserRole + 1
 #: Narrow enough for a dock; the rest is a matter of dragging.
-_WIDTHS = dict(zip(COLUMNS, (92, 72, 48, 58, 66, 58, 48), strict=True))
+_WIDTHS = dict(zip(COLUMNS, (96, 72, 48, 66, 64, 58, 48), strict=True))
 
 
 class CaseModel(QAbstractTableModel):
@@ -133,7 +133,10 @@ def swatches(row: CaseRow, scheme: LabelScheme) -> QIcon | None:
         colour = QColor(scheme.colors.get(value, "#ff00ff"))
         painter.fillRect(number * (_SWATCH + 2), 0, _SWATCH, _SWATCH, colour)
     painter.end()
-    return QIcon(pixmap)
+    icon = QIcon(pixmap)
+    # The same in a selected row: tinted colours would be others.
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)
+    return icon
 
 
 class CaseFilter(QSortFilterProxyModel):
@@ -203,7 +206,6 @@ class CaseTable(QWidget):
         self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.view.setAlternatingRowColors(True)
         self.view.setShowGrid(False)
         self.view.setWordWrap(False)
         self.view.setMinimumHeight(150)

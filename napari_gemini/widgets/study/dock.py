@@ -55,6 +55,7 @@ class StudyDock(Dock):
         self.labelling = labelling_of(self.session)
         self.title = QLabel(self)
         self.title.setTextFormat(Qt.TextFormat.PlainText)
+        self.title.setWordWrap(True)
         self.new = QPushButton("New…", self)
         self.open = QPushButton("Open…", self)
         self.recent = QPushButton("Recent", self)
@@ -292,5 +293,8 @@ def _section(title: str, content: QWidget, parent: QWidget) -> QCollapsible:
     section = QCollapsible(title, parent)
     section.setDuration(0)
     section.addWidget(content)
+    section.setContentsMargins(0, 0, 0, 0)
+    section.layout().setContentsMargins(0, 0, 0, 0)
+    section.content().layout().setContentsMargins(0, 2, 0, 2)
     section.expand(animate=False)
     return section

@@ -154,14 +154,16 @@ class NewStudyForm(QWidget):
         self._labels_made: tempfile.TemporaryDirectory[str] | None = None
         self._turn = 0
         self.name = QLineEdit("study", self)
-        self.place = PathsEdit("folder that the study's folder is made in", parent=self)
+        self.place = PathsEdit("where its folder is made", parent=self)
         self.images = PathsEdit("folder or files; they stay there", files=True, parent=self)
-        self.labels = PathsEdit("optional; label maps named like the images", parent=self)
+        self.labels = PathsEdit("optional; named like the images", parent=self)
         self.names = QLineEdit(self)
         self.names.setPlaceholderText("optional; such as liver, spleen, left kidney")
         self.settings = settings_form(
             NewStudyJob(folder=Path("x"), images=[Path("x")]), ["align", "spacing"]
         )
+        self.settings.widget["align"].label = "Align scans by"
+        self.settings.widget["spacing"].label = "Grid spacing, mm"
         self.from_layers = QPushButton("Use the open layers", self)
         self.from_layers.setCheckable(True)
         self.from_layers.setToolTip("Make the study from the images and labels in the viewer")

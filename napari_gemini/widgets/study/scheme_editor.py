@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("Key", "", "Name", "Value")
 _KEY, _COLOUR, _NAME, _VALUE = range(4)
+_ROW = 21
 
 
 class SchemeEditor(QWidget):
@@ -51,7 +52,7 @@ class SchemeEditor(QWidget):
         self.table = QTableWidget(0, len(COLUMNS), self)
         self.table.setHorizontalHeaderLabels(COLUMNS)
         self.table.verticalHeader().hide()
-        self.table.verticalHeader().setDefaultSectionSize(24)
+        self.table.verticalHeader().setDefaultSectionSize(_ROW)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setShowGrid(False)
@@ -117,8 +118,8 @@ class SchemeEditor(QWidget):
             colour.setIcon(_swatch(scheme.colors[value]))
             colour.setToolTip("Double-click to choose another colour")
             self.table.item(row, _NAME).setToolTip("Double-click to rename")
-        rows = min(max(len(values), 2), 6)
-        self.table.setFixedHeight(self.table.horizontalHeader().height() + 24 * rows + 8)
+        rows = min(max(len(values), 2), 5)
+        self.table.setFixedHeight(self.table.horizontalHeader().height() + _ROW * rows + 6)
 
     @property
     def value(self) -> int | None:
@@ -224,4 +225,7 @@ def changed_scheme(scheme: LabelScheme, **changes: Any) -> LabelScheme:
 def _swatch(colour: str) -> QIcon:
     pixmap = QPixmap(18, 14)
     pixmap.fill(QColor(colour))
-    return QIcon(pixmap)
+    icon = QIcon(pixmap)
+    # The same in a selected row: a tinted colour would be another.
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)
+    return icon

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 import pytest
 
 from napari_gemini.errors import StudyError
 from napari_gemini.study.study import Study
-from napari_gemini.volumes.reading import read_labels, read_volume
+from napari_gemini.volumes.reading import read_volume
 from napari_gemini.volumes.writing import write_volume
 from napari_gemini.widgets.canvas.layers import find_layers, layer_info
 from napari_gemini.widgets.common.session import get_session
 from napari_gemini.widgets.study.labelling import labelling_of
-from tests.gui.helpers import AFFINES, MARKER, SHAPE, make_study, write_marked
-
-
-@pytest.fixture
-def study(tmp_path: Path) -> Study:
-    return make_study(tmp_path)
-
-
-@pytest.fixture
-def session(make_napari_viewer, study):
-    session = get_session(make_napari_viewer())
-    session.open_study(study.folder)
-    return session
-
-
-def _disk(study: Study, case: str) -> np.ndarray:
-    return read_labels(study.labels_path(case)).data
-
-
-def _paint(labelling, voxel, value=1):
-    """Paint one voxel of the file through the layer."""
-    view = labelling.view
-    view.labels.brush_size = 1
-    view.labels.n_edit_dimensions = len(voxel)
-    view.labels.paint(view.grid.voxel_to_data(voxel), value)
+from tests.gui.helpers import AFFINES, MARKER, SHAPE, write_marked
+from tests.gui.study.helpers import listen, on_disk, paint
 
 
 def test_a_case_is_shown_with_its_labels(session, study):
@@ -62,15 +37,15 @@ def test_painting_saves_itself(session, study, qtbot):
     labelling = labelling_of(session)
     saved = []
     labelling.saved.connect(lambda *arguments: saved.append(arguments))
-    _paint(labelling, (3, 4, 5), 2)
+    paint(labelling, (3, 4, 5), 2)
     assert labelling.autosave.state == "unsaved"
     qtbot.waitUntil(lambda: labelling.autosave.state == "saved", timeout=3000)
-    assert _disk(study, "case1")[3, 4, 5] == 2
-    assert _disk(study, "case1").sum() == 2
+    assert on_disk(study, "case1")[3, 4, 5] == 2
+    assert on_disk(study, "case1").sum() == 2
     assert saved[0][0] == "case1"
     assert saved[0][1].values == (2,)
     assert Study(study.folder).case("case1").role == "labelled"
-    _paint(labelling, (3, 4, 6), 2)
+    paint(labelling, (3, 4, 6), 2)
     qtbot.waitUntil(lambda: len(saved) == 2, timeout=3000)
     assert len(study.history("case1")) == 1
 
@@ -82,36 +57,36 @@ def test_a_long_stroke_is_saved_on_the_way(session, study, qtbot, monkeypatch):
     painted = 0
     while labelling.autosave.saved_at is None and painted < 60:
         # Never resting: the brush moves every tenth of a second.
-        _paint(labelling, (painted % 12, 1 + painted // 12, 1))
+        paint(labelling, (painted % 12, 1 + painted // 12, 1))
         painted += 1
         qtbot.wait(100)
     assert 5 <= painted < 25
-    assert 0 < np.count_nonzero(_disk(study, "case1")) <= painted
+    assert 0 < np.count_nonzero(on_disk(study, "case1")) <= painted
 
 
 def test_undo_is_saved_too(session, study, qtbot):
     session.show_case("case1")
     labelling = labelling_of(session)
-    _paint(labelling, (3, 4, 5))
+    paint(labelling, (3, 4, 5))
     qtbot.waitUntil(lambda: labelling.autosave.state == "saved", timeout=3000)
     labelling.view.labels.undo()
-    qtbot.waitUntil(lambda: not _disk(study, "case1").any(), timeout=3000)
+    qtbot.waitUntil(lambda: not on_disk(study, "case1").any(), timeout=3000)
 
 
 def test_switching_loses_no_stroke(session, study):
     labelling = labelling_of(session)
     session.show_case("case1")
-    _paint(labelling, (3, 4, 5))
+    paint(labelling, (3, 4, 5))
     session.show_case("case2")
-    assert _disk(study, "case1")[3, 4, 5] == 1
+    assert on_disk(study, "case1")[3, 4, 5] == 1
     # Nobody told of this one: a plugin that writes into the array.
     labelling.view.values()[2, 2, 2] = 1
     session.show_case("case0")
-    assert _disk(study, "case2")[2, 2, 2] == 1
+    assert on_disk(study, "case2")[2, 2, 2] == 1
     labelling.set_status("started")
-    _paint(labelling, (1, 1, 1))
+    paint(labelling, (1, 1, 1))
     session.close_study()
-    assert _disk(study, "case0")[1, 1, 1] == 1
+    assert on_disk(study, "case0")[1, 1, 1] == 1
     assert not find_layers(session.viewer)
 
 
@@ -120,19 +95,19 @@ def test_closing_the_window_loses_no_stroke(make_napari_viewer, study):
     session = get_session(viewer)
     session.open_study(study.folder)
     session.show_case("case1")
-    _paint(labelling_of(session), (3, 4, 5))
+    paint(labelling_of(session), (3, 4, 5))
     viewer.close()
-    assert _disk(study, "case1")[3, 4, 5] == 1
+    assert on_disk(study, "case1")[3, 4, 5] == 1
     assert not list((study.folder / "labels").glob(".open*"))
 
 
 def test_a_removed_layer_is_saved_and_comes_back(session, study, qtbot):
     session.show_case("case1")
     labelling = labelling_of(session)
-    _paint(labelling, (3, 4, 5))
+    paint(labelling, (3, 4, 5))
     session.viewer.layers.remove(labelling.view.labels)
     qtbot.waitUntil(lambda: study.has_labels("case1"), timeout=3000)
-    assert _disk(study, "case1")[3, 4, 5] == 1
+    assert on_disk(study, "case1")[3, 4, 5] == 1
     session.show_case("case1")
     assert labelling.view.values()[3, 4, 5] == 1
     assert [layer.name for layer in session.viewer.layers] == ["case1", "case1 labels"]
@@ -143,7 +118,7 @@ def test_finished_cases_are_locked(session, study):
     session.show_case("case1")
     with pytest.raises(StudyError, match="no labels yet"):
         labelling.set_status("done")
-    _paint(labelling, (3, 4, 5))
+    paint(labelling, (3, 4, 5))
     labelling.set_status("done")
     assert not labelling.view.labels.editable
     labelling.view.labels.mode = "paint"
@@ -156,9 +131,9 @@ def test_finished_cases_are_locked(session, study):
     assert not labelling.view.labels.editable
     labelling.set_status("started")
     assert labelling.view.labels.editable
-    _paint(labelling, (3, 4, 6))
+    paint(labelling, (3, 4, 6))
     labelling.save_all()
-    assert np.count_nonzero(_disk(study, "case1")) == 2
+    assert np.count_nonzero(on_disk(study, "case1")) == 2
 
 
 def test_brush_and_label_stay_when_the_case_changes(session):
@@ -195,12 +170,11 @@ def test_keys_choose_label_and_case(session, study):
 
 def test_a_label_outside_the_scheme_is_not_painted(session):
     labelling = labelling_of(session)
-    said = []
-    session.message.connect(lambda level, sentence: said.append(sentence))
+    said = listen(session)
     session.show_case("case1")
     labelling.view.labels.selected_label = 9
     assert labelling.view.labels.selected_label == 2
-    assert "no label 9" in said[-1]
+    assert "no label 9" in said[-1][1]
 
 
 @pytest.mark.parametrize("name", list(AFFINES))
@@ -220,6 +194,7 @@ def test_the_voxel_under_the_cursor_is_the_voxel_of_the_file(make_napari_viewer,
     world = AFFINES[name] @ [*MARKER, 1]
     place = view.grid.world_to_data(world[:3])
     cursor = view.image.data_to_world(place)
+    session.viewer.dims.set_point(range(3), cursor)
     assert view.image.get_value(cursor, world=True) == 100
     session.viewer.cursor.position = tuple(cursor)
     session.viewer.layers.selection.active = view.image
@@ -248,7 +223,7 @@ def test_what_itk_reads_is_read_in_the_child(make_napari_viewer, tmp_path, qtbot
     qtbot.waitUntil(lambda: session.case == "a", timeout=20_000)
     assert labelling.view.grid.volume_shape == SHAPE
     assert labelling.view.image.data.max() == 100
-    _paint(labelling, MARKER)
+    paint(labelling, MARKER)
     labelling.save_all()
     np.testing.assert_allclose(nib.load(study.labels_path("a")).affine, source.affine, atol=1e-5)
-    assert _disk(study, "a")[MARKER] == 1
+    assert on_disk(study, "a")[MARKER] == 1
