@@ -17,9 +17,11 @@ import slicer
 from GeminiPropagateLib.errors import PropagateError
 from GeminiPropagateLib.interpreters import Interpreter, external_python
 from GeminiPropagateLib.jobs import PropagateOptions
+from GeminiPropagateLib.labels import Label
 from GeminiPropagateLib.results_table import results_table, target_of_row
 from GeminiPropagateLib.scene_nodes import nodes_of_target
 from GeminiPropagateLib.scene_run import AtlasNodes
+from GeminiPropagateLib.segmentations import fill_segmentation, label_map_of
 from GeminiPropagateLib.session import CANCELLED, FINAL_STATES
 
 PYTHON = "GEMINI_ATLAS_PYTHON"
@@ -61,11 +63,10 @@ def labels_reach_the_target(case: Any) -> None:
         segment = result.GetNthSegment(number)
         found[segment.GetLabelValue()] = segment.GetName()
     case.assertEqual(found, _NAMES)
-    for number in range(result.GetNumberOfSegments()):
-        segment_id = result.GetNthSegmentID(number)
-        mask = slicer.util.arrayFromSegmentBinaryLabelmap(nodes.segmentation, segment_id, target)
-        wanted = truth == result.GetSegment(segment_id).GetLabelValue()
-        dice = 2 * np.sum(wanted & (mask > 0)) / (np.sum(wanted) + np.sum(mask > 0))
+    carried = label_map_of(nodes.segmentation, target)
+    for value in _NAMES:
+        overlap = np.sum((carried == value) & (truth == value))
+        dice = 2 * overlap / (np.sum(carried == value) + np.sum(truth == value))
         case.assertGreater(dice, 0.75)
     case.assertIs(target_of_row(results_table(slicer.mrmlScene), 0), target)
 
@@ -112,11 +113,8 @@ def _atlas() -> tuple[Any, Any]:
     scene = slicer.mrmlScene
     segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Atlas segmentation")
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    for value, name in _NAMES.items():
-        segment_id = segmentation.GetSegmentation().AddEmptySegment("", name)
-        mask = (labels == value).astype(np.uint8)
-        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, segment_id, volume)
-        segmentation.GetSegmentation().GetSegment(segment_id).SetLabelValue(value)
+    names = [Label(value, name) for value, name in _NAMES.items()]
+    fill_segmentation(segmentation, labels, names, volume)
     return volume, segmentation
 
 

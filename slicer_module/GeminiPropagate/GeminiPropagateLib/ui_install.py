@@ -41,7 +41,7 @@ class InstallDialog:
         self.base.filters = ctk.ctkPathLineEdit.Files
         self.base.currentPath = base_python(slicer.util.startupEnvironment())
         self.pip_options = qt.QLineEdit()
-        self.pip_options.placeholderText = "--index-url ... for another build of PyTorch"
+        self.pip_options.placeholderText = "such as --find-links FOLDER"
         form.addRow("Wheel or folder:", self.package)
         form.addRow("Into:", self.own_environment)
         form.addRow("", self.into_slicer)

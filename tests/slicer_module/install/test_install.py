@@ -33,12 +33,12 @@ def test_an_environment_leaves_slicers_variables_behind(tmp_path: Path) -> None:
     wheel = make_wheel(tmp_path, "napari_gemini", "1.0")
     variables = {"PATH": "/bin", "PYTHONHOME": "/slicer"}
     plan = plan_environment(
-        str(wheel), tmp_path / "environment", sys.executable, variables, "--index-url 'a b'"
+        str(wheel), tmp_path / "environment", sys.executable, variables, "--find-links 'a b'"
     )
     assert "environment of its own" in plan.question
     assert [step.environment for step in plan.steps] == [{"PATH": "/bin"}] * 2
     assert plan.steps[1].command[0] == plan.python
-    assert plan.steps[1].command[-2:] == ("--index-url", "a b")
+    assert plan.steps[1].command[-2:] == ("--find-links", "a b")
 
 
 def test_an_environment_is_made_nowhere_else(tmp_path: Path) -> None:
