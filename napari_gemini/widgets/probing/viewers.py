@@ -1,0 +1,70 @@
+"""The two canvases of a pair: the main one shows the fixed scan, its partner the moving one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtWidgets import QApplication
+
+from napari_gemini.volumes.geometry import FloatArray
+from napari_gemini.widgets.canvas.grid import CanvasGrid
+from napari_gemini.widgets.common.session import Session
+from napari_gemini.widgets.pair.pair_data import PairData
+from napari_gemini.widgets.pair.partner import PartnerView
+from napari_gemini.widgets.pair.shown import data_to_world
+from napari_gemini.widgets.probing.landmarks import Side
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+
+def find_partner(session: Session) -> PartnerView | None:
+    """Return the canvas of the moving scan in a session's window, None while there is none."""
+    from napari.qt import QtViewer
+
+    for window in QApplication.topLevelWidgets():
+        viewers = window.findChildren(QtViewer)
+        if any(view.viewer is session.viewer for view in viewers):
+            return next((p for p in window.findChildren(PartnerView) if p.alive), None)
+    return None
+
+
+def viewers_of(session: Session) -> dict[Side, ViewerModel]:
+    """Return the viewers of a session's pair that are there."""
+    found: dict[Side, ViewerModel] = {"fixed": session.viewer}
+    partner = find_partner(session)
+    if partner is not None:
+        found["moving"] = partner.model
+    return found
+
+
+def grid_of(pair: PairData, side: Side) -> CanvasGrid:
+    """Return the canvas grid of a scan of a pair."""
+    return pair.fixed_grid if side == "fixed" else pair.moving_grid
+
+
+def jump(viewer: ViewerModel, grid: CanvasGrid, world: FloatArray) -> None:
+    """Show the slice of a point, and move the camera when the point is out of its sight.
+
+    Parameters
+    ----------
+    viewer
+        Shows the scan.
+    grid
+        Of the scan.
+    world
+        (d,) RAS mm; nothing happens where it is not finite.
+    """
+    data = grid.world_to_data(world)
+    if not np.isfinite(data).all() or viewer.dims.ndim < grid.ndim:
+        return
+    place = data_to_world(grid, np.clip(data, 0, np.array(grid.shape) - 1))
+    extra = viewer.dims.ndim - grid.ndim
+    viewer.dims.set_point([axis + extra for axis in range(grid.ndim)], list(place))
+    if viewer.dims.ndisplay != 2:
+        return
+    shown = place[[axis - extra for axis in viewer.dims.displayed]]
+    sight = np.array(viewer.canvas.size) / viewer.camera.zoom / 2
+    if np.any(np.abs(shown - np.array(viewer.camera.center)[-2:]) > sight):
+        viewer.camera.center = (0.0, float(shown[0]), float(shown[1]))
