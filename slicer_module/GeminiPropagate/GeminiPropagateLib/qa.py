@@ -22,7 +22,7 @@ NONE, WARPED, LOG_JACOBIAN, GSS, GVS, AGREEMENT = (
     "gvs",
     "agreement",
 )
-#: Across the shorter side of an image.
+#: Across the middle one of an image's three sides.
 _GRID_LINES = 12
 _GLYPHS = 16
 _LEVELS = 5
@@ -64,7 +64,7 @@ def spacings_for(volume_node: Any, largest_displacement: float | None = None) ->
     grid = WorldGrid(volume_node)
     voxel = np.linalg.norm(grid.matrix[:3, :3], axis=0)
     sides = [n * step for n, step in zip(grid.dimensions, voxel, strict=True) if n > 1]
-    side = float(min(sides)) if sides else float(voxel.max())
+    side = float(np.median(sides)) if sides else float(voxel.max())
     smallest = float(voxel.min())
     lines = _nice(max(side / _GRID_LINES, 2 * smallest))
     largest = largest_displacement or side / 10

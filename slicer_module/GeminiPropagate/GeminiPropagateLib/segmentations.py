@@ -146,6 +146,11 @@ def _export(
         table.SetColor(label.value, f"label {label.value}", *label.color, 1.0)
         identifiers.append(segmentation.GetNthSegmentID(number))
     label_map = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    # With a display node of its own nobody looks for Slicer's default colours in this scene.
+    display = slicer.vtkMRMLLabelMapVolumeDisplayNode()
+    display.SetAndObserveColorNodeID(table.GetID())
+    scene.AddNode(display)
+    label_map.SetAndObserveDisplayNodeID(display.GetID())
     exported = slicer.vtkSlicerSegmentationsModuleLogic.ExportSegmentsToLabelmapNode(
         clone,
         identifiers,
@@ -201,13 +206,14 @@ def fill_segmentation(
 ) -> None:
     """Replace the content of a segmentation by a label map (k, j, i) on a volume's grid.
 
-    A segment for every label, also where it has no voxel, and the same identifiers each time, so
-    that what the user hid stays hidden.
+    A segment for every label, also where it has no voxel, with the same identifiers each time;
+    what the user hid stays hidden.
     """
     grid = WorldGrid(volume_node)
     image = grid.oriented_image(_as_stored(label_map))
     binary = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
     segmentation = segmentation_node.GetSegmentation()
+    hidden = _hidden(segmentation_node)
     segmentation.RemoveAllSegments()
     segmentation.SetSourceRepresentationName(binary)
     _set_reference(segmentation_node, grid, volume_node)
@@ -222,6 +228,16 @@ def fill_segmentation(
         segment.AddRepresentation(binary, image)
         segmentation.AddSegment(segment, f"GeminiLabel_{label.value}")
     segmentation_node.CreateDefaultDisplayNodes()
+    for identifier in hidden:
+        segmentation_node.GetDisplayNode().SetSegmentVisibility(identifier, False)
+
+
+def _hidden(segmentation_node: Any) -> list[str]:
+    display, segmentation = segmentation_node.GetDisplayNode(), segmentation_node.GetSegmentation()
+    if display is None:
+        return []
+    every = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+    return [identifier for identifier in every if not display.GetSegmentVisibility(identifier)]
 
 
 def complete(labels: Sequence[Label], label_map: np.ndarray[Any, Any]) -> list[Label]:

@@ -45,7 +45,7 @@ def launcher(folder: Path, before: str = "", pipe: str = "") -> str:
     return script(folder / "launcher", f'{before}\n{pipe}"{sys.executable}" "$@"\n')
 
 
-def wait_until(condition: Callable[[], Any], timeout: float = 60.0) -> Any:
+def wait_until(condition: Callable[[], Any], timeout: float = 240.0) -> Any:
     """Return the condition's first true value."""
     until = time.monotonic() + timeout
     while not (value := condition()):
@@ -55,7 +55,7 @@ def wait_until(condition: Callable[[], Any], timeout: float = 60.0) -> Any:
 
 
 def events_until(
-    client: EngineClient, wanted: Callable[[dict[str, Any]], bool], timeout: float = 60.0
+    client: EngineClient, wanted: Callable[[dict[str, Any]], bool], timeout: float = 240.0
 ) -> list[dict[str, Any]]:
     """Poll until an event is wanted and return all so far."""
     events: list[dict[str, Any]] = []
@@ -68,7 +68,7 @@ def events_until(
     return events
 
 
-def outcome(client: EngineClient, job: str, timeout: float = 60.0) -> dict[str, Any]:
+def outcome(client: EngineClient, job: str, timeout: float = 240.0) -> dict[str, Any]:
     """Wait for the final event of a job."""
     events = events_until(client, lambda e: e["event"] in FINAL and e.get("job") == job, timeout)
     return next(event for event in events if event["event"] in FINAL and event.get("job") == job)

@@ -33,7 +33,7 @@ def follow(
             else updates[-1].state in ("done", "failed") or (updates[-1].state == "cancelled")
         )
 
-    wait_until(ended, 120.0)
+    wait_until(ended)
     return updates
 
 

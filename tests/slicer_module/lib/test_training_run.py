@@ -34,7 +34,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_cohort(folder / "c", scans, test=1)
     words = ["study", "new", str(folder / "s"), str(folder / "c" / "images")]
     words += ["--labels", str(folder / "c" / "labels")]
-    answer = CommandRun(sys.executable, words, environment()).wait(120.0)
+    answer = CommandRun(sys.executable, words, environment()).wait(240.0)
     assert answer["counts"]["cases"] == 6
     return folder / "s"
 
@@ -54,7 +54,7 @@ def follow(
         history.extend(update.history)
         return until(update) if until else update.state in FINAL_STATES
 
-    wait_until(ended, 120.0)
+    wait_until(ended)
     return history
 
 
@@ -141,14 +141,14 @@ def test_half_a_line_and_garbage_in_the_events_are_survived(tmp_path: Path) -> N
 def test_a_command_fails_with_its_own_sentence(tmp_path: Path) -> None:
     words = ["study", "new", str(tmp_path / "s"), str(tmp_path / "nothing")]
     with pytest.raises(PropagateError, match="at least two scans"):
-        CommandRun(sys.executable, words, environment()).wait(60.0)
+        CommandRun(sys.executable, words, environment()).wait(240.0)
 
 
 def test_what_a_launcher_says_before_the_answer_does_not_matter(tmp_path: Path) -> None:
     noisy = f'echo "{{ starting"\n"{sys.executable}" "$@"\n'
     words = ["study", "status", str(tmp_path)]
     with pytest.raises(PropagateError) as refused:
-        CommandRun(script(tmp_path / "p", noisy), words, environment()).wait(60.0)
+        CommandRun(script(tmp_path / "p", noisy), words, environment()).wait(240.0)
     assert str(tmp_path) in str(refused.value)
     assert "exit_code" not in str(refused.value)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from napari_gemini.phantom.cohort import make_cohort
+from napari_gemini.phantom.files import write_cohort
 from tests.slicer_module.mrml.helpers import kept_logics, new_scene
 
 
@@ -16,3 +19,10 @@ def scene() -> Iterator[Any]:
     yield made
     made.Clear(1)
     kept_logics.clear()
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven small scans: axes permuted and flipped, voxels anisotropic, slices tilted."""
+    scans = make_cohort(7, 3, (24, 24, 24), spacing=3.0, headers="oblique", noise=0.02)
+    return write_cohort(tmp_path_factory.mktemp("oblique") / "cohort", scans, test=2)

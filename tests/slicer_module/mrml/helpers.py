@@ -151,7 +151,7 @@ def blocks(shape: tuple[int, ...], values: Iterable[int] = (5, 300, 2)) -> np.nd
     return label_map
 
 
-def finish(run: ScenePropagation, timeout: float = 120.0) -> list[SceneUpdate]:
+def finish(run: ScenePropagation, timeout: float = 280.0) -> list[SceneUpdate]:
     """Poll a run until it has ended."""
     updates: list[SceneUpdate] = []
     until = time.monotonic() + timeout
@@ -169,6 +169,7 @@ def count(scene: Any, class_name: str) -> int:
 
 #: Logics register the nodes and conversions of their modules in a scene, as Slicer's modules do.
 _LOGIC_CLASSES = (
+    slicer.vtkMRMLColorLogic,
     slicer.vtkSlicerSegmentationsModuleLogic,
     slicer.vtkSlicerSubjectHierarchyModuleLogic,
     slicer.vtkSlicerVolumesLogic,
