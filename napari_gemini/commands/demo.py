@@ -61,6 +61,12 @@ def summarise_demo(result: Mapping[str, Any]) -> Iterator[str]:
         f"Landmark error of a pair: {tre['before']:.2f} {tre['unit']} before, "
         f"{tre['after']:.2f} {tre['unit']} after" + ("" if shows["tre_halved"] else "  NOT HALVED")
     )
+    shipped = result.get("shipped")
+    if shipped:
+        yield (
+            f"The same with the shipped model {shipped['model']}, which never saw this organ: "
+            f"{shipped['after']:.2f} {tre['unit']} after"
+        )
     yield (
         f"Folds of that pair: {result['fold_percent']:g} %, by the digital criterion "
         f"{result['fold_percent_digital']:g} %"
@@ -82,7 +88,7 @@ def open_viewer(folder: Path, *, headless: bool) -> str:
     if importlib.util.find_spec("napari") is None:
         return "Not opening napari, since it is not installed: pip install 'napari-gemini[all]'."
     print("Opening napari; close its window to end.", flush=True)
-    command = [sys.executable, "-m", "napari_gemini.commands.viewer", str(folder)]
+    command = [sys.executable, "-m", "napari_gemini.widgets.files.demo_window", str(folder)]
     code = subprocess.run(command, check=False).returncode
     if code:
         return f"napari ended with exit code {code}; napari-gemini doctor tells what is missing."

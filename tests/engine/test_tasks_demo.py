@@ -6,15 +6,24 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
+from napari_gemini import resources
 from napari_gemini.commands.demo import has_display, open_viewer, summarise_demo
-from napari_gemini.commands.viewer import demo_layers, main, on_canvas
-from napari_gemini.engine.tasks.demo import DemoPlan, prepare_folder, run_demo
+from napari_gemini.engine.tasks import serving
+from napari_gemini.engine.tasks.demo import (
+    DemoPlan,
+    correspond_with_shipped,
+    prepare_folder,
+    run_demo,
+)
 from napari_gemini.errors import InputError
 from napari_gemini.progress import SilentReporter
-from napari_gemini.volumes.volume import Volume
+from napari_gemini.study.study import Study
+from napari_gemini.widgets.canvas.layers import layer_info
+from napari_gemini.widgets.common.session import get_session
+from napari_gemini.widgets.files.demo_window import main, open_demo
+from tests.models.helpers import write_model
 
 
 class Listener(SilentReporter):
@@ -67,29 +76,44 @@ def test_the_demo_says_what_it_did_not_show(
     assert result["report"] in text
 
 
-def test_napari_gets_layers_of_one_shape_and_scale(
+def test_the_shipped_model_is_tried_on_the_pair_too(
     finished: tuple[Path, dict[str, Any], Listener],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pytest.importorskip("napari")
-    from napari.components import ViewerModel
+    out, result, _ = finished
+    write_model(tmp_path / "models" / "general-2d", general=True)
+    monkeypatch.setattr(serving, "models_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr(resources, "models_folder", lambda: tmp_path / "models")
+    plan, study = DemoPlan(out, 2, "cpu"), Study.open(out / "study")
+    shipped = correspond_with_shipped(plan, study, SilentReporter())
+    assert shipped is not None
+    assert shipped["model"] == "general-2d"
+    # A fresh deformer starts at the identity: nothing is better than before, nor worse.
+    assert shipped["after"] == pytest.approx(result["tre"]["before"], rel=0.05)
+    text = "\n".join(summarise_demo({**result, "shipped": shipped}))
+    assert "shipped model general-2d" in text
+    monkeypatch.setattr(serving, "models_folder", lambda: tmp_path / "nothing")
+    assert correspond_with_shipped(plan, study, SilentReporter()) is None
+    assert "shipped" not in "\n".join(summarise_demo({**result, "shipped": None}))
 
-    out, _, _ = finished
-    viewer = ViewerModel()
-    for data, options, kind in demo_layers(out):
-        getattr(viewer, f"add_{kind}")(data, **options)
-    assert len({layer.data.shape for layer in viewer.layers}) == 1
-    assert len({tuple(layer.scale) for layer in viewer.layers}) == 1
-    names = [layer.name for layer in viewer.layers]
-    assert "predicted labels" in names
-    assert "true labels" in names
 
-
-def test_the_canvas_has_the_front_of_a_volume_on_top() -> None:
-    data = np.arange(24).reshape(2, 3, 4)
-    shown, scale = on_canvas(Volume(data, np.diag([1.0, 2, 3, 1])))
-    assert shown.shape == (4, 3, 2)
-    assert scale == (3.0, 2.0, 1.0)
-    assert shown[0, 0, 0] == data[0, 2, 0]
+@pytest.mark.gui
+@pytest.mark.skipif(not has_display(), reason="no display: run under xvfb-run")
+def test_napari_shows_the_study_and_the_pair(
+    finished: tuple[Path, dict[str, Any], Listener], make_napari_viewer: Any, qtbot: Any
+) -> None:
+    out, result, _ = finished
+    viewer = make_napari_viewer()
+    open_demo(viewer, out)
+    session = get_session(viewer)
+    qtbot.waitUntil(lambda: session.pair is not None, timeout=30_000)
+    assert session.study is not None
+    assert session.case == result["pair"]["fixed"]
+    assert session.pair.fixed_case == result["pair"]["fixed"]
+    roles = {info.role for info in map(layer_info, viewer.layers) if info is not None}
+    assert {"image", "labels", "prediction"} <= roles
+    assert len({tuple(layer.scale) for layer in viewer.layers if layer.ndim == 3}) == 1
 
 
 def test_only_an_earlier_demo_is_replaced(tmp_path: Path) -> None:

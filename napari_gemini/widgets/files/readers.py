@@ -85,15 +85,7 @@ def read_result(path: str | Sequence[str]) -> list[LayerData]:
     viewer = _viewer()
     if viewer is None or folder is None:
         return NOTHING
-    from napari_gemini.widgets.common.session import get_session
-    from napari_gemini.widgets.pair.pair_data import PairData
-
-    try:
-        pair = PairData.open(folder)
-        _show_dock(viewer, "Correspondence")
-        get_session(viewer).set_pair(pair)
-    except GeminiError as error:
-        _tell(str(error))
+    _show_dock(viewer, "Correspondence").open_result(folder)
     return NOTHING
 
 
@@ -128,8 +120,9 @@ def _layer_data(volume: Volume) -> LayerData:
     return data, {key: options[key] for key in keep}, kind
 
 
-def _show_dock(viewer: napari.Viewer, name: str) -> None:
-    viewer.window.add_plugin_dock_widget("napari-gemini", name)
+def _show_dock(viewer: napari.Viewer, name: str) -> Any:
+    """Open a dock, or find the open one, and return it."""
+    return viewer.window.add_plugin_dock_widget("napari-gemini", name)[1]
 
 
 def _viewer() -> napari.Viewer | None:
