@@ -106,6 +106,9 @@ class PixelSettings(Settings):
     smallest_crop: float = Field(0.33, gt=0, le=1, description="of the axis length")
     largest_crop: float = Field(0.95, gt=0, le=1, description="of the axis length")
     flip_probability: float = Field(0.7, ge=0, le=1, description="that some axis is flipped")
+    intensity_share: float = Field(
+        1.0, ge=0, le=1, description="of the published probabilities of intensity changes"
+    )
 
     @model_validator(mode="after")
     def _crops_are_ordered(self) -> PixelSettings:

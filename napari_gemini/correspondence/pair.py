@@ -158,6 +158,7 @@ def match_pair(
     ignore_moving: Tensor | None = None,
     autocast: torch.dtype | None = None,
     both: bool = False,
+    features_alone: bool = False,
     reporter: Reporter | None = None,
 ) -> PairResult:
     """Find the correspondence of one pair in both directions.
@@ -179,6 +180,9 @@ def match_pair(
         is computed in float32 anyway.
     both
         Compare at the moving voxels too; both displacements are there anyway.
+    features_alone
+        The network's features guide the refinement, its displacement is not used: it was trained
+        without a deformer.
     reporter
         Hears about progress and may cancel.
 
@@ -207,13 +211,14 @@ def match_pair(
     there = back = moving.new_zeros((1, len(shape), *shape), dtype=torch.float32)
     if network is not None:
         features, fields = _predict(network, moving, fixed, autocast, reporter)
-        there, back = fields[:1].clone(), fields[1:].clone()
+        if not features_alone:
+            there, back = fields[:1].clone(), fields[1:].clone()
     refinement = None
     if refine > 0:
         refinement = refine_pair(
             moving,
             fixed,
-            initial=None if network is None else there,
+            initial=None if network is None or features_alone else there,
             features=None if features is None else (features[:1], features[1:]),
             settings=(settings or RefineSettings()).model_copy(update={"steps": refine}),
             ignore_mask=ignore_mask,

@@ -132,6 +132,11 @@ class ModelCard(BaseModel):
     extra: dict[str, Any] = Field(default_factory=dict)
 
     @property
+    def deforms(self) -> bool:
+        """Whether its displacements mean anything; else it gives features alone."""
+        return "deformer" in self.trained and self.objective != "supervised"
+
+    @property
     def label_values(self) -> list[int]:
         """File values of the head's channels, in channel order."""
         return list(self.labels)

@@ -87,12 +87,21 @@ def change_contrast_and_brightness(
     return (image - mean) * factor + mean + offset
 
 
-def pixel_view(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Apply Pix2Rep's changes, with its probabilities; the result is in [0, 1]."""
-    # Its values: noise .5 p .3, blur 1.3 p .5, gamma .05 p .9, bias field .9 p .75, inverted p .35.
-    images = sometimes(images, generator, 0.75, lambda x, g: add_bias_field(x, g, 0.9))
-    images = sometimes(images, generator, 0.9, lambda x, g: change_gamma(x, g, 0.05))
-    images = sometimes(images.clamp(0, 1), generator, 0.35, invert)
-    images = sometimes(images, generator, 0.5, lambda x, g: blur(x, g, 1.3))
-    images = sometimes(images, generator, 0.3, lambda x, g: add_noise(x, g, 0.5))
+def pixel_view(images: Tensor, generator: torch.Generator, share: float = 1.0) -> Tensor:
+    """Apply Pix2Rep's changes of intensity; the result is in [0, 1].
+
+    Parameters
+    ----------
+    images
+        (B, 1, *S) in [0, 1].
+    generator
+        Draws everything.
+    share
+        Multiplies the published probabilities.
+    """
+    images = sometimes(images, generator, 0.75 * share, lambda x, g: add_bias_field(x, g, 0.9))
+    images = sometimes(images, generator, 0.9 * share, lambda x, g: change_gamma(x, g, 0.05))
+    images = sometimes(images.clamp(0, 1), generator, 0.35 * share, invert)
+    images = sometimes(images, generator, 0.5 * share, lambda x, g: blur(x, g, 1.3))
+    images = sometimes(images, generator, 0.3 * share, lambda x, g: add_noise(x, g, 0.5))
     return images.clamp(0, 1)

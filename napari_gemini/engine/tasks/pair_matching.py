@@ -15,6 +15,7 @@ from napari_gemini.engine.device import choose_precision
 from napari_gemini.engine.memory import check_memory, estimate_pair_bytes
 from napari_gemini.engine.tasks.pair_inputs import PairInputs
 from napari_gemini.engine.tasks.serving import Serving
+from napari_gemini.errors import InputError
 from napari_gemini.progress import Reporter, stop_if_cancelled
 from napari_gemini.volumes.fields import DisplacementField, total_field
 from napari_gemini.volumes.grid import (
@@ -113,11 +114,21 @@ def grid_of(scans: Sequence[Volume], serving: Serving, spacing: float | None) ->
 
 
 def refine_steps(asked: int | None, serving: Serving) -> int:
-    """Return how many refinement steps are done."""
+    """Return how many refinement steps are done.
+
+    Raises
+    ------
+    InputError
+        If no step is asked for and the model gives features alone: nothing would move.
+    """
+    if asked == 0 and serving.network is not None and not serving.deforms:
+        raise InputError(
+            f"The model {serving.name} gives features and no deformation, so nothing would move "
+            f"without refinement; leave out --refine or give --refine {STEPS_WITHOUT_MODEL}."
+        )
     if asked is not None:
         return asked
-    deforms = serving.card is not None and "deformer" in serving.card.trained
-    return 0 if deforms else STEPS_WITHOUT_MODEL
+    return 0 if serving.deforms else STEPS_WITHOUT_MODEL
 
 
 def intensity_mode(volume: Volume, serving: Serving) -> str:
@@ -170,6 +181,11 @@ def match(
     config = serving.card.network if serving.card is not None else None
     check_memory(estimate_pair_bytes(config, grid.shape, steps), device, advice)
     _say_grid(grid, inputs, reporter)
+    if serving.network is not None and not serving.deforms:
+        reporter.log(
+            "This model gives features and no deformation; they guide "
+            f"{steps} steps of refinement, which starts from an affine map."
+        )
     modes = intensity_mode(inputs.moving, serving), intensity_mode(inputs.fixed, serving)
     moving_placement = place_by_center_of_mass(inputs.moving, grid)
     fixed_placement = place_by_center_of_mass(inputs.fixed, grid)
@@ -181,6 +197,7 @@ def match(
         ignore_mask=_ignore_tensor(inputs, grid, fixed_placement, device),
         autocast=autocast_of(serving, device),
         both=both,
+        features_alone=serving.network is not None and not serving.deforms,
         reporter=reporter,
     )
     stop_if_cancelled(reporter)

@@ -235,9 +235,8 @@ def check_dimension(image: Volume, model: LoadedModel) -> None:
 
 def _atlases(study: Study, model: LoadedModel, autocast: torch.dtype | None) -> Iterator[Atlas]:
     """Yield the labelled scans of the study, when the model can carry their labels over."""
-    trained_to_deform = model.card.objective != "supervised"
     same_labels = model.card.network.classes == study.scheme.classes
-    if not trained_to_deform or not same_labels or study.grid != model_grid(model.card):
+    if not model.card.deforms or not same_labels or study.grid != model_grid(model.card):
         return
     for case in study.cases_with("labelled", labels=True):
         image, placement = study.load_image(case.id), study.placement(case.id)

@@ -47,6 +47,11 @@ class Serving:
         """The model's card, or None."""
         return None if self.loaded is None else self.loaded.card
 
+    @property
+    def deforms(self) -> bool:
+        """Whether the network's displacements mean anything; else its features guide refinement."""
+        return self.card is not None and self.card.deforms
+
 
 def choose_model(spec: str | None, dimension: int) -> tuple[str, Path | None]:
     """Decide which model serves, without loading it.

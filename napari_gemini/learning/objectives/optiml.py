@@ -102,7 +102,7 @@ class Optiml(Pretraining):
         for _ in range(2):
             draw = draw_affine(generator, settings.augmentation, cohort.shape, count)
             view = resample(images, sampling_grid(draw, cohort.shape, images))
-            views.append(pixel_view(view, generator))
+            views.append(pixel_view(view, generator, settings.pixel.intensity_share))
         return views[0], views[1]
 
     def loss(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:

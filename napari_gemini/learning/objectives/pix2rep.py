@@ -106,8 +106,9 @@ class PixelObjective(Pretraining):
         images = cohort.images[draw_cases(list(range(len(cohort.ids))), count, generator)]
         draw = draw_pixel_view(generator, self.settings.pixel, cohort.shape, count)
         grid = sampling_grid(draw, cohort.shape, images)
-        first = pixel_view(images, generator)
-        second = pixel_view(resample(images, grid), generator)
+        share = self.settings.pixel.intensity_share
+        first = pixel_view(images, generator, share)
+        second = pixel_view(resample(images, grid), generator, share)
         return first, second, grid
 
     def loss(
