@@ -48,8 +48,8 @@ class GeminiPropagate(ScriptedLoadableModule):
             "see Compute. Computed labels are a draft for an expert's eyes, not a diagnosis."
         )
         self.parent.acknowledgementText = _(
-            "The method is GEMINI (generic correspondence by deformation). The deformation is "
-            "drawn by the Transforms module of 3D Slicer."
+            "The method is GEMINI (He et al., arXiv 2502.05282). The deformation is drawn by the "
+            "Transforms module of 3D Slicer."
         )
 
 

@@ -1,4 +1,6 @@
-"""Draw the panel after a run on phantom scans: ``python -m tests.slicer_module.widget.picture OUT``.
+"""Draw the panel after a run on phantom scans.
+
+``python -m tests.slicer_module.widget.picture OUT.png``
 
 Drawn with the stand-ins of Slicer's widgets, so it shows the panel's content, not Slicer's look.
 """
