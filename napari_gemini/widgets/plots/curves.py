@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QColor, QPalette
-from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 from vispy import scene
 
 #: Okabe and Ito's colours, readable with colour blindness and on dark and light backgrounds.
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#0072b2", "#999933")
 #: More points than pixels say nothing more.
-_MOST_POINTS = 2000
+_MOST_POINTS = 400
 _LEGEND_COLUMNS = 2
-_AXIS_WIDTH, _AXIS_HEIGHT = 52, 34
+_AXIS_WIDTH, _AXIS_HEIGHT = 44, 24
 
 
 @dataclass
@@ -71,7 +71,11 @@ class CurvesPlot(QWidget):
         self.curves: dict[str, Curve] = {}
         self._y_range = y_range
         self._last_x = 1.0
-        self.title = QLabel(title, self)
+        self._x_title = x_title
+        self.title = QLabel(self)
+        self.title.setWordWrap(True)
+        self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.set_title(title)
         self.canvas = scene.SceneCanvas(keys=None, size=(300, height), show=False, parent=self)
         native = self.canvas.native
         native.setFixedHeight(height)
@@ -82,22 +86,19 @@ class CurvesPlot(QWidget):
         grid = self.canvas.central_widget.add_grid(margin=0, spacing=0)
         self._axes = [
             scene.AxisWidget(orientation="left", **_AXIS),
-            scene.AxisWidget(
-                orientation="bottom", axis_label=x_title, axis_label_margin=26, **_AXIS
-            ),
+            scene.AxisWidget(orientation="bottom", **_AXIS),
         ]
         self._axes[0].width_max = self._axes[0].width_min = _AXIS_WIDTH
         self._axes[1].height_max = self._axes[1].height_min = _AXIS_HEIGHT
         grid.add_widget(self._axes[0], row=0, col=0)
         grid.add_widget(self._axes[1], row=1, col=1)
-        right = grid.add_widget(row=0, col=2)
-        right.width_max = right.width_min = 10
         self.view = grid.add_view(row=0, col=1)
         self.view.camera = scene.PanZoomCamera(interactive=False)
         for axis in self._axes:
             axis.link_view(self.view)
         self._legend = QGridLayout()
-        self._legend.setContentsMargins(_AXIS_WIDTH, 0, 0, 0)
+        self._legend.setContentsMargins(4, 0, 0, 0)
+        self._legend.setHorizontalSpacing(8)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -105,6 +106,10 @@ class CurvesPlot(QWidget):
         layout.addWidget(native)
         layout.addLayout(self._legend)
         self._use_theme()
+
+    def set_title(self, title: str) -> None:
+        """Say what the curves are."""
+        self.title.setText(f"{title}, by {self._x_title}")
 
     # -- content -------------------------------------------------------------------------------
 
@@ -139,7 +144,6 @@ class CurvesPlot(QWidget):
         colour = (free or list(COLOURS))[0]
         empty = np.zeros((2, 2), np.float32)
         line = scene.visuals.Line(pos=empty, color=colour, width=2, parent=self.view.scene)
-        line.antialias = True
         box = QCheckBox(name, self)
         box.setChecked(True)
         box.setStyleSheet(f"QCheckBox {{ border-left: 10px solid {colour}; padding-left: 4px; }}")
@@ -147,7 +151,13 @@ class CurvesPlot(QWidget):
         place = len(self.curves)
         self._legend.addWidget(box, place // _LEGEND_COLUMNS, place % _LEGEND_COLUMNS)
         curve = self.curves[name] = Curve(np.zeros((0, 2), np.float32), colour, line, box)
+        self._tidy_legend()
         return curve
+
+    def _tidy_legend(self) -> None:
+        # One curve is what the title says.
+        for curve in self.curves.values():
+            curve.box.setVisible(len(self.curves) > 1)
 
     def _remove(self, name: str) -> None:
         curve = self.curves.pop(name)
@@ -157,6 +167,7 @@ class CurvesPlot(QWidget):
         curve.box.deleteLater()
         for place, other in enumerate(self.curves.values()):
             self._legend.addWidget(other.box, place // _LEGEND_COLUMNS, place % _LEGEND_COLUMNS)
+        self._tidy_legend()
         self.canvas.update()
 
     def _toggle(self, name: str, on: bool) -> None:
@@ -170,7 +181,8 @@ class CurvesPlot(QWidget):
             points = np.concatenate(shown)
             self._last_x = max(float(points[:, 0].max()), 1.0)
         low, high = self._y_range or _span(shown)
-        self.view.camera.set_range(x=(0, self._last_x), y=(low, high), margin=0)
+        # Room on the right for the last number, on top for the highest one.
+        self.view.camera.rect = (0, low, 1.06 * self._last_x, high - low)
         self.canvas.update()
 
     @property
@@ -198,15 +210,17 @@ class CurvesPlot(QWidget):
             axis.axis.text_color = theme[0].name()
             axis.axis.axis_color = theme[0].name()
             axis.axis.tick_color = theme[0].name()
-            axis.axis._axis_label_vis.color = theme[0].name()
         self.canvas.update()
 
-    def close_canvas(self) -> None:
-        """Give the canvas's resources back; the widget is of no use then."""
-        self.canvas.close()
 
-
-_AXIS = {"tick_font_size": 7, "axis_font_size": 8, "tick_label_margin": 12, "minor_tick_length": 0}
+_AXIS = {
+    "tick_font_size": 8,
+    "axis_width": 1,
+    "tick_width": 1,
+    "tick_label_margin": 11,
+    "major_tick_length": 5,
+    "minor_tick_length": 0,
+}
 
 
 def _napari_theme(text: QColor, background: QColor) -> tuple[QColor, QColor]:

@@ -43,7 +43,7 @@ class ReviewDock(Dock):
         self.filter = QComboBox(self)
         self.filter.addItems(list(SHOWS))
         self.filter.setToolTip("Which results the table shows")
-        self.add_button = QPushButton("Add folder ...", self)
+        self.add_button = QPushButton("Add ...", self)
         self.add_button.setToolTip("Add results that correspond or propagate wrote elsewhere")
         self.export_button = QPushButton("Export ...", self)
         self.export_button.setToolTip("Write the table that is shown as a csv file")
@@ -83,7 +83,8 @@ class ReviewDock(Dock):
             outliers = sum(item.outlier for item in items)
             judged = sum(item.review is not None for item in items)
             self.state.setText(
-                f"{len(items)} results, {outliers} marked as outliers (▲), {judged} with a verdict."
+                f"{len(items)} results; marked as outliers (▲): {outliers}, "
+                f"with a verdict: {judged}."
             )
 
     # -- files ---------------------------------------------------------------------------------

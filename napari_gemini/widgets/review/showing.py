@@ -147,6 +147,7 @@ def put_labels(
     there = find_layers(viewer, role, case)
     if there:
         there[-1].data = info.grid.to_canvas(np.asarray(data))
+        there[-1].editable = False  # new data make a layer editable
         return there[-1]
     volume = study.outline(case).with_data(np.asarray(data))
     layer = labels_layer(
@@ -159,8 +160,8 @@ def put_labels(
     )
     # Outlined, so that it can be told from labels made by hand under it.
     layer.contour = 2
-    layer.editable = False
     selected = set(viewer.layers.selection)
     add(viewer, layer)
+    layer.editable = False
     viewer.layers.selection = selected
     return layer

@@ -125,8 +125,8 @@ class PredictionsPanel(QWidget):
             judged = sum(item.review is not None for item in items)
             outliers = sum(item.outlier for item in items)
             self.state.setText(
-                f"{len(items)} cases predicted by {self._run}, most doubtful first: {outliers} "
-                f"outliers (▲), {judged} with a verdict."
+                f"{len(items)} cases predicted by {self._run}; marked as outliers (▲): {outliers}, "
+                f"with a verdict: {judged}."
             )
 
     # -- predicting ----------------------------------------------------------------------------

@@ -120,7 +120,7 @@ class RunPanel(QWidget):
         self.status.setWordWrap(True)
         self.status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.loss_plot = CurvesPlot("Losses", parent=self)
-        self.score_plot = CurvesPlot("Validation", y_range=(0.0, 1.0), height=130, parent=self)
+        self.score_plot = CurvesPlot("Validation", y_range=(0.0, 1.06), height=130, parent=self)
 
     def _lay_out(self) -> None:
         form = QFormLayout()
@@ -236,7 +236,7 @@ class RunPanel(QWidget):
             {LOSSES.get(name, name): (s.steps, s.values) for name, s in shown.items()}
         )
         title = seen.score_title or "Validation"
-        self.score_plot.title.setText(title[:1].upper() + title[1:])
+        self.score_plot.set_title(title[:1].upper() + title[1:])
         score = {"score": (seen.score.steps, seen.score.values)} if seen.score.steps else {}
         self.score_plot.set_curves(score)
 
@@ -386,5 +386,3 @@ class RunPanel(QWidget):
         self.connections.drop()
         self.watch.close()
         self.preview.tear_down()
-        self.loss_plot.close_canvas()
-        self.score_plot.close_canvas()

@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from napari_gemini.widgets.common.session import Session
 
 PRESETS = {
-    "quick": "quick: a CPU and a first look",
-    "standard": "standard: a night on a CPU, an hour on a GPU",
-    "paper": "paper: the published schedule, for a GPU",
+    "quick": "quick (CPU, a first look)",
+    "standard": "standard (a night, or a GPU)",
+    "paper": "paper (a large GPU)",
 }
 #: Fields of :class:`TrainSettings` that the advanced form has.
 FIELDS = (
@@ -79,7 +79,7 @@ FIELDS = (
     "augmentation.rotation_degrees",
     "augmentation.scale_range",
 )
-_FRESH = ModelChoice("none: begin afresh", NO_MODEL, None, "random weights")
+_FRESH = ModelChoice("none", NO_MODEL, None, "random weights")
 #: Milliseconds after the last change before the study is looked at again.
 _PATIENCE = 300
 
@@ -119,7 +119,7 @@ class SetupPanel(QWidget):
         self._timer.setInterval(_PATIENCE)
         self._timer.timeout.connect(self._look_at_study)
         self.connections.connect(session.study_changed, self._on_study)
-        self.connections.connect(session.cases_changed, self._timer.start)
+        self.connections.connect(session.cases_changed, self._look_soon)
         self.connections.connect(session.models_changed, self._fill_models)
         self._on_study()
 
@@ -322,6 +322,9 @@ class SetupPanel(QWidget):
             place = self.device.count() - 1
         self.device.setCurrentIndex(max(place, 0))
         self.device.blockSignals(False)
+
+    def _look_soon(self) -> None:
+        self._timer.start()
 
     def _look_at_study(self) -> None:
         study = self.session.study
