@@ -216,7 +216,8 @@ def _landmarks(plan: _Plan) -> Landmarks:
     rng = np.random.default_rng(20250205)
     points = rng.uniform(-0.9, 0.9, (20_000, len(half))) * half
     labels = labels_of(plan.anatomy.evaluate(plan.anatomy.bent(points, half)))
-    chosen, names = [], []
+    chosen: list[int] = []
+    names: list[str] = []
     for label, name in plan.names.items():
         found = np.flatnonzero(labels == label)[:LANDMARKS_PER_LABEL]
         chosen.extend(found.tolist())

@@ -101,7 +101,7 @@ def _shadows(values: Singles, density: Singles, softness: float) -> Singles:
         # The chord through something round grows like the root of the distance from its edge.
         chord = np.sqrt(np.clip(-value, 0.0, None) + np.float32(softness) ** 2)
         depth += (dense - np.float32(0.3)) * (chord - np.float32(softness))
-    depth = np.clip(depth, 0.0, None)
+    np.clip(depth, 0.0, None, out=depth)
     # Exposure control: the densest part lets about a tenth of the beam through.
     depth *= EXPOSURE / max(float(np.quantile(depth, 0.98)), 1e-3)
     grey: Singles = 1.0 - np.exp(-depth)

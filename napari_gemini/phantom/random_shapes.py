@@ -231,4 +231,5 @@ class Folded:
         """Return (N,) values at points `u` (N, d), negative inside."""
         value = self.shape(u) + np.float32(self.depth) + np.float32(self.height) * self.waves(u)
         # Folds make the function steeper than a distance.
-        return value / np.float32(np.hypot(1.0, self.height * self.waves.frequency))
+        steepness = np.float32(np.hypot(1.0, self.height * self.waves.frequency))
+        return np.asarray(value / steepness, np.float32)
