@@ -17,10 +17,13 @@ import pytest
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[2]
 FIXTURES = "tests.slicer_module.widget.fixtures"
+# Seconds; a file needs about one minute on two idle cores.
+_TIMEOUT = 580
 SCENARIOS = sorted((HERE / "scenarios").glob("*.py"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the scenarios look at processes in /proc")
+@pytest.mark.timeout(_TIMEOUT + 20)
 @pytest.mark.parametrize("scenarios", SCENARIOS, ids=lambda path: path.stem)
 def test_widget_on_stand_ins(scenarios: Path) -> None:
     for name in ("slicer", "PySide6"):
@@ -49,7 +52,7 @@ def test_widget_on_stand_ins(scenarios: Path) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=_TIMEOUT,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
