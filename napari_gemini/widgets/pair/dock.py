@@ -11,19 +11,13 @@ from qtpy.QtWidgets import QTabWidget
 
 from napari_gemini.errors import GeminiError
 from napari_gemini.widgets.common.dock import Dock
-from napari_gemini.widgets.pair.apply_layers import (
-    Finish,
-    can_be_carried,
-    carry_layer,
-    side_of,
-)
 from napari_gemini.widgets.pair.apply_panel import ApplyPanel
+from napari_gemini.widgets.pair.applying import Applying
 from napari_gemini.widgets.pair.background import in_background
+from napari_gemini.widgets.pair.choices import Choices
 from napari_gemini.widgets.pair.composition import MODES
 from napari_gemini.widgets.pair.evidence_panel import EvidencePanel
-from napari_gemini.widgets.pair.export import export_pair
 from napari_gemini.widgets.pair.folds import Fold, find_folds
-from napari_gemini.widgets.pair.inputs import label_sources, scan_sources
 from napari_gemini.widgets.pair.look_panel import LookPanel
 from napari_gemini.widgets.pair.map_layers import MAPS
 from napari_gemini.widgets.pair.match_panel import MatchPanel, Request
@@ -37,8 +31,7 @@ from napari_gemini.widgets.pair.partner import (
     place_beside,
     share_room,
 )
-from napari_gemini.widgets.pair.runner import PairRunner, known_results, pairs_folder
-from napari_gemini.widgets.pair.shown import put
+from napari_gemini.widgets.pair.runner import PairRunner, pairs_folder
 
 if TYPE_CHECKING:
     import napari
@@ -65,6 +58,10 @@ class CorrespondenceDock(Dock):
         self.evidence_panel = EvidencePanel()
         self.numbers_panel = NumbersPanel()
         self.apply_panel = ApplyPanel()
+        self.choices = Choices(
+            self.session, self.match_panel, self.apply_panel, lambda: self.partner
+        )
+        self.applying = Applying(self.session, self.apply_panel, lambda: self.partner)
         self._folds: list[Fold] = []
         self._smaller: Request | None = None
         self._torn_down = self._placed = False
@@ -113,8 +110,7 @@ class CorrespondenceDock(Dock):
         match, look, maps = self.match_panel, self.look_panel, self.evidence_panel
         match.started.connect(self.start)
         match.stopped.connect(self.runner.stop)
-        match.scans_changed.connect(self._update_labels)
-        match.scans_changed.connect(self._update_models)
+        match.scans_changed.connect(self.choices.follow_scans)
         match.opened.connect(lambda folder: self.open_result(Path(folder)))
         match.retried.connect(self._retry)
         look.swap_wanted.connect(self.swap)
@@ -131,9 +127,10 @@ class CorrespondenceDock(Dock):
         maps.map_toggled.connect(self._set_map)
         maps.fold_chosen.connect(self._go_to_fold)
         self.numbers_panel.report_wanted.connect(self._open_report)
-        self.apply_panel.apply_wanted.connect(self.apply)
-        self.apply_panel.export_wanted.connect(lambda folder: self.export(Path(folder)))
-        self.apply_panel.layer_chosen.connect(self._show_side)
+        self.apply_panel.apply_wanted.connect(self.applying.apply)
+        self.apply_panel.export_wanted.connect(lambda folder: self.applying.export(Path(folder)))
+        self.apply_panel.layer_chosen.connect(self.applying.show_side)
+        self.applying.said.connect(self._on_said)
 
     # -- lists ---------------------------------------------------------------------------------
 
@@ -141,44 +138,8 @@ class CorrespondenceDock(Dock):
         self._update.start()
 
     def _update_lists(self) -> None:
-        if self._torn_down:
-            return
-        study, viewer = self.session.study, self.session.viewer
-        scans = scan_sources(study, viewer)
-        self.match_panel.moving.set_sources(scans, prefer=0)
-        self.match_panel.fixed.set_sources(scans, prefer=1)
-        self.match_panel.set_results(known_results(study))
-        self._update_models()
-        self._update_labels()
-        self._update_layers()
-
-    def _update_models(self) -> None:
-        fixed, study = self.match_panel.fixed.source, self.session.study
-        dimension = None if fixed is None else fixed.dimension(study)
-        self.match_panel.set_models(self.session.models(dimension))
-
-    def _update_labels(self) -> None:
-        panel, study, viewer = self.match_panel, self.session.study, self.session.viewer
-        for box, scan in (
-            (panel.moving_labels, panel.moving.source),
-            (panel.fixed_labels, panel.fixed.source),
-            (panel.ignore, None),
-        ):
-            before = box.source
-            if before is not None and before.case not in (None, scan and scan.case):
-                box.choose_none()
-            sources = label_sources(study, viewer, scan)
-            # The study's own labels of a case are what is meant unless something else is chosen.
-            own = bool(sources) and sources[0].case is not None
-            box.set_sources(sources, prefer=0 if own else -1)
-
-    def _update_layers(self) -> None:
-        found = []
-        # What lies on the moving scan comes first: that is what is usually carried.
-        if self.partner is not None and self.partner.alive:
-            found += [(f"{layer.name} (moving)", layer) for layer in self.partner.model.layers]
-        found += [(layer.name, layer) for layer in self.session.viewer.layers]
-        self.apply_panel.set_layers([(n, layer) for n, layer in found if can_be_carried(layer)])
+        if not self._torn_down:
+            self.choices.update()
 
     def _on_study_changed(self) -> None:
         pair = self.session.pair
@@ -314,8 +275,12 @@ class CorrespondenceDock(Dock):
         in_background(find, show, self._warn)
 
     def _warn(self, sentence: str) -> None:
+        self._on_said("warning", sentence)
+
+    def _on_said(self, level: Any, sentence: str) -> None:
         if not self._torn_down:
-            self.say("warning", sentence)
+            self.say(level, sentence)
+            self._update_soon()
 
     def swap(self) -> None:
         """Exchange fixed and moving; nothing is computed."""
@@ -392,50 +357,6 @@ class CorrespondenceDock(Dock):
         else:
             webbrowser.open(page.as_uri())
 
-    # -- applying ------------------------------------------------------------------------------
-
-    def _show_side(self) -> None:
-        pair, layer = self.session.pair, self.apply_panel.chosen
-        if pair is not None and layer is not None:
-            self.apply_panel.set_side(side_of(pair, layer))
-
-    def apply(self) -> None:
-        """Carry the chosen layer to the other scan."""
-        pair, layer = self.session.pair, self.apply_panel.chosen
-        if pair is None or layer is None:
-            self.say("warning", "Choose a layer that is still open.")
-            return
-        side = self.apply_panel.side.currentData()
-        self.apply_panel.set_busy(True)
-
-        def show(finish: Finish) -> None:
-            if self._torn_down:
-                return
-            self.apply_panel.set_busy(False)
-            if self.session.pair is not pair or self.partner is None:
-                return
-            # What was on the moving scan is on the fixed one now, and the other way round.
-            viewer = self.session.viewer if side == "moving" else self.partner.model
-            made = put(viewer, finish())
-            self.say("info", f"{made.name} was added.")
-            self._update_soon()
-
-        def failed(sentence: str) -> None:
-            self.apply_panel.set_busy(False)
-            self._warn(sentence)
-
-        in_background(lambda: carry_layer(pair, layer, side), show, failed)
-
-    def export(self, folder: Path) -> None:
-        """Copy field, maps and report into a folder."""
-        pair = self.session.pair
-        if pair is not None:
-            in_background(
-                lambda: export_pair(pair, folder),
-                lambda made: self._torn_down or self.say("info", f"Copied to {made}."),
-                self._warn,
-            )
-
     # -- the partner's dock, and the end ---------------------------------------------------------
 
     def _open_partner(self) -> PartnerView:
@@ -506,6 +427,7 @@ class CorrespondenceDock(Dock):
         self._update.stop()
         self._fit.stop()
         self.runner.tear_down()
+        self.applying.tear_down()
         gone = self.session.closed
         self._close_view(keep_layers=gone)
         partner, self.partner = self.partner, None

@@ -95,8 +95,9 @@ class PartnerView(QWidget):
         """Notice that napari took the widget out of its dock: it deletes the dock only."""
         changed = event is not None and event.type() == QEvent.Type.ParentChange
         if changed and self.parent() is None and self.alive:
-            self.tear_down()
+            # Whoever draws here lets go first, or it would draw into what is being closed.
             self.gone.emit()
+            self.tear_down()
             self.deleteLater()
         return super().event(event)
 

@@ -121,7 +121,7 @@ def test_the_dock_puts_each_result_where_it_belongs(open_pair, qtbot, pair):
     qtbot.waitUntil(lambda: panel.layer.count() == 2)
     assert panel.chosen is dock.partner.model.layers[0]
     assert not panel.side.isEnabled()  # it says itself that it lies on the moving scan
-    dock.apply()
+    dock.applying.apply()
     qtbot.waitUntil(lambda: "moving scan → fixed scan" in viewer.layers, timeout=10_000)
     assert dock.messages.level == "info"
 
@@ -132,12 +132,12 @@ def test_the_dock_puts_each_result_where_it_belongs(open_pair, qtbot, pair):
     panel.layer.setCurrentIndex(panel.layer.findText("mark"))
     assert panel.side.isEnabled()
     panel.side.setCurrentIndex(panel.side.findData("fixed"))
-    dock.apply()
+    dock.applying.apply()
     name = "mark → moving scan"
     qtbot.waitUntil(lambda: name in dock.partner.model.layers, timeout=10_000)
     landed = dock.partner.model.layers[name].data[0]
     expected = pair.moving_grid.world_to_data(true_map(pair.fixed.voxel_to_world((11, 14, 8))))
     assert np.allclose(landed, expected, atol=0.05)
     viewer.layers.remove(points)
-    dock.apply()
+    dock.applying.apply()
     assert dock.messages.text  # deleted in the meantime: a sentence at most

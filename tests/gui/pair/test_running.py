@@ -27,7 +27,7 @@ def finish(dock, qtbot):
 
 def test_a_pair_of_a_study(open_pair, qtbot, study):
     """Compute, look, stop, be killed, run out of memory: one window, one child."""
-    viewer, dock, session = open_pair()
+    _, dock, session = open_pair()
     session.open_study(study.folder)
     panel = dock.match_panel
     qtbot.waitUntil(lambda: panel.moving.count() == 3)
@@ -140,7 +140,7 @@ def test_without_a_study_results_are_temporary(open_pair, qtbot):
 
 
 def test_what_cannot_run_says_one_sentence(open_pair, qtbot, tmp_path):
-    viewer, dock, session = open_pair()
+    _, dock, session = open_pair()
     dock.start()
     assert "Choose a moving and a fixed scan" in dock.messages.text
     panel = dock.match_panel
