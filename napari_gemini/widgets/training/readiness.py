@@ -260,7 +260,9 @@ def _labelled(facts: StudyFacts) -> Check:
 def _scans(facts: StudyFacts) -> Check:
     if facts.missing:
         which = ", ".join(facts.missing[:3]) + (" ..." if len(facts.missing) > 3 else "")
-        return Check("Scans", "no", f"{len(facts.missing)} images are gone ({which}): locate them.")
+        count = len(facts.missing)
+        gone = f"1 image is gone ({which})" if count == 1 else f"{count} images are gone ({which})"
+        return Check("Scans", "no", f"{gone}: locate them in the Study dock.", blocks=True)
     if facts.scans < FEWEST_SCANS:
         words = f"{facts.scans} to train with, {FEWEST_SCANS} are the fewest: add scans."
         return Check("Scans", "no", words, blocks=True)
