@@ -67,7 +67,7 @@ def count_volumes(path: Path) -> int:
     if suffix_of(path) not in NIFTI_SUFFIXES:
         return 1
     try:
-        shape = nib.load(path).shape
+        shape = tuple(nib.load(path).header.get_data_shape())  # type: ignore[attr-defined]
     except Exception:  # whatever is wrong with the file is said when it is read
         return 1
     while len(shape) > 3 and shape[-1] == 1:

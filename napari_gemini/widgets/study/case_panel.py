@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import Qt
@@ -60,9 +61,9 @@ class CasePanel(QWidget):
         self.previous = self._button("◀ Previous", lambda: labelling.step(-1), f"Key: {PREVIOUS}")
         self.next = self._button("Next ▶", lambda: labelling.step(1), f"Key: {NEXT}")
         self.finish = self._button("Finish", self._on_finish, f"Key: {FINISH}\n\n{key_help()}")
-        self.copy_in = self._menu_button("Copy from", self._fill_copy_in)
+        self.copy_in, self._copy_menu = self._menu_button("Copy from", self._fill_copy_in)
         self.copy_out = self._button("Copy to file…", self._on_export, "NIfTI, NRRD, PNG or TIFF")
-        self.history = self._menu_button("History", self._fill_history)
+        self.history, self._history_menu = self._menu_button("History", self._fill_history)
         self.history.setToolTip("Earlier versions of these labels, to be brought back")
         head = QHBoxLayout()
         head.addWidget(self.title)
@@ -79,18 +80,18 @@ class CasePanel(QWidget):
         layout.addWidget(self.facts)
         layout.addLayout(buttons)
 
-    def _button(self, text: str, action: object, tooltip: str) -> QPushButton:
+    def _button(self, text: str, action: Callable[[], Any], tooltip: str) -> QPushButton:
         button = QPushButton(text, self)
         button.setToolTip(tooltip)
-        button.clicked.connect(lambda *_: action())  # type: ignore[operator]
+        button.clicked.connect(lambda *_: action())
         return button
 
-    def _menu_button(self, text: str, fill: object) -> QPushButton:
+    def _menu_button(self, text: str, fill: Callable[[], Any]) -> tuple[QPushButton, QMenu]:
         button = QPushButton(text, self)
         menu = QMenu(button)
         menu.aboutToShow.connect(fill)
         button.setMenu(menu)
-        return button
+        return button, menu
 
     # -- showing -------------------------------------------------------------------------------
 
@@ -171,7 +172,7 @@ class CasePanel(QWidget):
         from napari.layers import Labels
 
         labelling = self._labelling
-        menu = self.copy_in.menu()
+        menu = self._copy_menu
         menu.clear()
         menu.addAction("A file…", self._on_import)
         own = None if labelling.view is None else labelling.view.labels
@@ -191,7 +192,7 @@ class CasePanel(QWidget):
 
     def _fill_history(self) -> None:
         labelling = self._labelling
-        menu = self.history.menu()
+        menu = self._history_menu
         menu.clear()
         view = labelling.view
         versions = [] if view is None else labelling.study.history(view.case)
@@ -203,7 +204,14 @@ class CasePanel(QWidget):
                 functools.partial(labelling.talk.attempt, restore),
             )
         if not versions:
-            menu.addAction("There are none").setEnabled(False)
+            nothing_in(menu, "There are none")
+
+
+def nothing_in(menu: QMenu, words: str) -> None:
+    """Say in a menu that there is nothing to choose."""
+    action = menu.addAction(words)
+    assert action is not None
+    action.setEnabled(False)
 
 
 def grid_words(grid: CanvasGrid) -> list[str]:

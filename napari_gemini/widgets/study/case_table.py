@@ -30,6 +30,7 @@ from napari_gemini.study.scheme import LabelScheme
 from napari_gemini.study.study import Study
 from napari_gemini.study.summary import LabelSummary
 from napari_gemini.widgets.study.rows import COLUMNS, CaseRow, RowReader
+from napari_gemini.widgets.study.tables import plain_table
 
 _SWATCH = 8
 _SORT = Qt.ItemDataRole.UserRole + 1
@@ -203,19 +204,11 @@ class CaseTable(QWidget):
         self.view.setModel(self.proxy)
         self.view.setSortingEnabled(True)
         self.view.sortByColumn(-1, Qt.SortOrder.AscendingOrder)
-        self.view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.view.setShowGrid(False)
-        self.view.setWordWrap(False)
         self.view.setMinimumHeight(150)
         self.view.setIconSize(QSize(160, _SWATCH))
-        vertical = self.view.verticalHeader()
-        vertical.hide()
-        vertical.setDefaultSectionSize(22)
-        header = self.view.horizontalHeader()
+        header = plain_table(self.view, 22)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        header.setHighlightSections(False)
         for number, name in enumerate(COLUMNS):
             self.view.setColumnWidth(number, _WIDTHS[name])
         self.view.clicked.connect(self._choose)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from napari_gemini.widgets.common.session import Session
 
+#: What tells where a layer lies and what it shows; the name comes last, so that lists show it once.
+_PLACE = ("metadata", "data", "scale", "translate", "units", "axis_labels", "name")
 #: What a user set on one labels layer and wants on the next.
 _KEPT = ("brush_size", "contour", "n_edit_dimensions", "preserve_labels", "contiguous", "opacity")
 
@@ -92,6 +94,7 @@ class CaseView:
         labels: Volume | None,
         scheme: LabelScheme,
         opacity: float,
+        old: CaseView | None = None,
     ) -> CaseView:
         """Put image and labels of a case into a viewer.
 
@@ -109,6 +112,9 @@ class CaseView:
             Colours of the labels.
         opacity
             Of the labels.
+        old
+            The case shown before. Its layers are used again where they can be, which is many
+            times faster than new ones and keeps brush, mode and colour map; they go otherwise.
         """
         kind = label_dtype(scheme)
         if labels is None:
@@ -117,18 +123,22 @@ class CaseView:
             # Own memory, of a type that holds the whole scheme: it is painted on.
             wide = np.promote_types(kind, labels.data.dtype)
             painted = labels.with_data(np.array(labels.data, dtype=wide, order="F"))
-        shown = add(viewer, image_layer(image, case, case=case))
-        drawn = add(
-            viewer,
-            labels_layer(
-                painted,
-                f"{case} labels",
-                case=case,
-                colormap=label_colormap(scheme),
-                opacity=opacity,
-            ),
+        shown = image_layer(image, case, case=case)
+        drawn = labels_layer(
+            painted, f"{case} labels", case=case, colormap=label_colormap(scheme), opacity=opacity
         )
         drawn.selected_label = scheme.values[0]
+        if old is not None and old.alive(viewer) and old.grid.ndim == image.ndim:
+            shown = _reused(old.image, shown, (*_PLACE, "contrast_limits_range", "contrast_limits"))
+            drawn = _reused(old.labels, drawn, _PLACE)
+            old.remove(viewer, keep=(shown, drawn))
+        else:
+            if old is not None:
+                old.remove(viewer)
+            add(viewer, shown)
+            add(viewer, drawn)
+            if old is not None:
+                _take_settings(drawn, old.labels)
         outline = image.with_data(np.broadcast_to(np.uint8(0), image.shape))
         return cls(case, CanvasGrid.of(image), shown, drawn, outline)
 
@@ -153,18 +163,16 @@ class CaseView:
         return self.image in viewer.layers and self.labels in viewer.layers
 
     def lock(self, reason: str) -> None:
-        """Keep the labels from being changed (or let them be, with an empty reason)."""
-        self.locked = reason
-        self.labels.editable = not reason
+        """Keep the labels from being changed, or let them be, with an empty reason.
 
-    def take_settings(self, other: Labels) -> None:
-        """Go on with brush, mode and label of the layer that was painted on before."""
-        for name in _KEPT:
-            with contextlib.suppress(AttributeError, ValueError):
-                setattr(self.labels, name, getattr(other, name))
-        with contextlib.suppress(ValueError):
-            self.labels.selected_label = other.selected_label
-            self.labels.mode = str(other.mode)
+        Either way there is nothing to undo afterwards: the steps belong to what was.
+        """
+        self.locked = reason
+        mode = str(self.labels.mode)
+        self.labels.editable = False
+        if not reason:
+            self.labels.editable = True
+            self.labels.mode = mode
 
     def use_scheme(self, scheme: LabelScheme) -> None:
         """Draw with the colours of a scheme, and hold its values."""
@@ -186,12 +194,34 @@ class CaseView:
         for key, value in choices.items():
             self.labels.bind_key(key, _chooser(select, value), overwrite=True)
 
-    def remove(self, viewer: ViewerModel) -> None:
-        """Take every layer of this case out of a viewer."""
+    def remove(self, viewer: ViewerModel, keep: Sequence[Any] = ()) -> None:
+        """Take every layer of this case out of a viewer, except some."""
         for layer in list(viewer.layers):
             info = layer_info(layer)
-            if info is not None and info.case == self.case:
+            if info is not None and info.case == self.case and layer not in keep:
                 viewer.layers.remove(layer)
+
+
+def _reused(layer: Any, other: Any, names: Sequence[str]) -> Any:
+    """Let a layer show what another shows, and return it."""
+    for name in names:
+        value = getattr(other, name)
+        # Each change draws the slice anew, so what is the same already is left alone.
+        if name in ("metadata", "data") or not np.array_equal(getattr(layer, name), value):
+            setattr(layer, name, value)
+    if not layer.visible:
+        layer.visible = True  # only then, since it ends the mode of painting
+    return layer
+
+
+def _take_settings(layer: Labels, other: Labels) -> None:
+    """Go on with brush, mode and label of the layer that was painted on before."""
+    for name in _KEPT:
+        with contextlib.suppress(AttributeError, ValueError):
+            setattr(layer, name, getattr(other, name))
+    with contextlib.suppress(ValueError):
+        layer.selected_label = other.selected_label
+        layer.mode = str(other.mode)
 
 
 def hide_other_scans(viewer: ViewerModel, grid: CanvasGrid) -> int:

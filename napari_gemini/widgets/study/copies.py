@@ -214,7 +214,8 @@ def put_labels(labelling: Labelling, labels: NDArray[Any], source: str, what: st
             "info", f"{what} are on {view.case} now ({count} voxels changed); undo takes them back."
         )
 
-    if not view.values().any():
+    if not view.values().any() or not labelling.session.preferences.confirm_overwrite:
+        # Filling takes nothing away, so it needs no question.
         put("fill")
         return
     labelling.talk.offer(

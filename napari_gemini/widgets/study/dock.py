@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
@@ -25,7 +26,7 @@ from napari_gemini.errors import GeminiError
 from napari_gemini.study.summary import LabelSummary
 from napari_gemini.widgets.common.dock import Dock
 from napari_gemini.widgets.study.assist_panel import AssistPanel
-from napari_gemini.widgets.study.case_panel import CasePanel
+from napari_gemini.widgets.study.case_panel import CasePanel, nothing_in
 from napari_gemini.widgets.study.case_table import CaseTable
 from napari_gemini.widgets.study.keys import key_help
 from napari_gemini.widgets.study.labelling import labelling_of
@@ -38,7 +39,7 @@ from napari_gemini.widgets.study.talk import Offer
 if TYPE_CHECKING:
     import napari
 
-ROLES = {"labelled": "Labelled", "unlabelled": "Unlabelled", "test": "Test (for the final score)"}
+ROLES = {"labelled": "labelled", "unlabelled": "unlabelled", "test": "test (for the final score)"}
 
 
 class StudyDock(Dock):
@@ -59,6 +60,7 @@ class StudyDock(Dock):
         self.new = QPushButton("New…", self)
         self.open = QPushButton("Open…", self)
         self.recent = QPushButton("Recent", self)
+        self._recent_menu = QMenu(self.recent)
         self.close_button = QPushButton("Close", self)
         self.offers = OfferList(self.labelling.talk, self)
         self.form = NewStudyForm(self.session, self)
@@ -67,6 +69,7 @@ class StudyDock(Dock):
         self.scheme = SchemeEditor(self.labelling.set_scheme, self)
         self.assist = AssistPanel(self.labelling, self)
         self.pages = QStackedWidget(self)
+        self._study_page = QWidget(self)
         self._lay_out()
         self._connect()
         self._on_study()
@@ -77,15 +80,14 @@ class StudyDock(Dock):
         bar = QHBoxLayout()
         for button in (self.new, self.open, self.recent, self.close_button):
             bar.addWidget(button)
-        self.recent.setMenu(QMenu(self.recent))
-        study = QWidget(self)
-        layout = QVBoxLayout(study)
+        self.recent.setMenu(self._recent_menu)
+        layout = QVBoxLayout(self._study_page)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.case)
         layout.addWidget(_section("Labels", self.scheme, self))
         layout.addWidget(_section("Drafts and suggestions", self.assist, self))
-        for page in (study, self.form):
+        for page in (self._study_page, self.form):
             self.pages.addWidget(page)
         self.body.addWidget(self.title)
         self.body.addLayout(bar)
@@ -112,7 +114,7 @@ class StudyDock(Dock):
         self.close_button.clicked.connect(
             lambda *_: labelling.talk.attempt(self.session.close_study)
         )
-        self.recent.menu().aboutToShow.connect(self._fill_recent)
+        self._recent_menu.aboutToShow.connect(self._fill_recent)
         self.form.made.connect(self._on_made)
         self.form.cancelled.connect(self._show_study_page)
         self.form.said.connect(self.say)
@@ -140,20 +142,20 @@ class StudyDock(Dock):
         self.open_study(folder)
 
     def _fill_recent(self) -> None:
-        menu = self.recent.menu()
+        menu = self._recent_menu
         menu.clear()
         for folder in recent_studies():
             menu.addAction(str(folder), functools.partial(self.open_study, folder))
         if menu.isEmpty():
-            menu.addAction("No study was opened yet").setEnabled(False)
+            nothing_in(menu, "No study was opened yet")
 
     def _show_study_page(self) -> None:
-        self.pages.setCurrentIndex(0)
+        self.pages.setCurrentWidget(self._study_page)
 
     def _on_study(self) -> None:
         study = self.session.study
         self.close_button.setEnabled(study is not None)
-        self.pages.widget(0).setVisible(study is not None)
+        self._study_page.setVisible(study is not None)
         if study is None:
             self.title.setText("No study is open: make one, open one, or drop its folder here.")
         else:
@@ -266,12 +268,18 @@ class StudyDock(Dock):
             return
         menu = QMenu(self)
         menu.addAction(f"Show {case_id}", functools.partial(self._on_chosen, case_id))
-        roles = menu.addMenu("Role")
         for role, words in ROLES.items():
-            action = roles.addAction(words, functools.partial(self.set_role, case_id, role))
+            action = QAction(f"Role: {words}", menu)
             action.setCheckable(True)
             action.setChecked(study.case(case_id).role == role)
-        menu.popup(self.table.view.viewport().mapToGlobal(position))
+            action.triggered.connect(functools.partial(self._on_role, case_id, role))
+            menu.addAction(action)
+        viewport = self.table.view.viewport()
+        assert viewport is not None
+        menu.popup(viewport.mapToGlobal(position))
+
+    def _on_role(self, case_id: str, role: str, *_: Any) -> None:
+        self.set_role(case_id, role)
 
     def set_role(self, case_id: str, role: Any) -> None:
         """Give a case another role."""
@@ -293,8 +301,8 @@ def _section(title: str, content: QWidget, parent: QWidget) -> QCollapsible:
     section = QCollapsible(title, parent)
     section.setDuration(0)
     section.addWidget(content)
-    section.setContentsMargins(0, 0, 0, 0)
-    section.layout().setContentsMargins(0, 0, 0, 0)
-    section.content().layout().setContentsMargins(0, 2, 0, 2)
+    for layout in (section.layout(), section.content().layout()):
+        if layout is not None:
+            layout.setContentsMargins(0, 2, 0, 2)
     section.expand(animate=False)
     return section

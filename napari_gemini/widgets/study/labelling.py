@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_gemini.errors import GeminiError, StudyError
 from napari_gemini.study.files import Status
@@ -178,21 +179,25 @@ class Labelling:
     def _present(self, data: CaseData) -> None:
         old = self.view
         study, viewer = self.study, self._viewer
-        self._leave()
-        view = CaseView.put(
-            viewer,
-            data.case,
-            data.image,
-            data.labels,
-            study.scheme,
-            self.session.preferences.label_opacity,
-        )
+        self._layer_events.drop()
+        self.autosave.forget()
+        self._removing = True
+        try:
+            view = CaseView.put(
+                viewer,
+                data.case,
+                data.image,
+                data.labels,
+                study.scheme,
+                self.session.preferences.label_opacity,
+                old,
+            )
+        finally:
+            self._removing = False
         self.view, self.damaged = view, bool(data.problem)
         hidden = hide_other_scans(viewer, view.grid)
         centre_slices(viewer, view)
         view.lock(self._lock_reason(data))
-        if old is not None:
-            view.take_settings(old.labels)
         self._listen(view)
         self._watch(view, data)
         if not self.session.read_only:
@@ -500,10 +505,18 @@ class Labelling:
         if event.value is view.labels:
             # The array lives on in the view until it is on disk.
             self.autosave.save_now()
+        # A closing window removes its layers too: by then nobody needs to be told.
+        QTimer.singleShot(0, self._tell_removed)
+
+    def _tell_removed(self) -> None:
+        session, view = self._session(), self.view
+        if session is None or session.closed or view is None:
+            return
+        if view.labels not in session.viewer.layers:
             self.talk.tell(
                 "info",
-                f"The labels layer of {view.case} was removed; its labels are saved. Show the case "
-                "again to go on.",
+                f"The labels layer of {view.case} was removed and its labels are kept; show the "
+                "case again to go on.",
             )
         self.view_changed.emit()
 

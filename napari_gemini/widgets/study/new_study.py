@@ -32,13 +32,14 @@ from napari_gemini.study.naming import check_name
 from napari_gemini.volumes.reading import SUFFIXES
 from napari_gemini.widgets.common.forms import settings_form
 from napari_gemini.widgets.study.open_layers import LayerCase, layer_cases, write_sources
+from napari_gemini.widgets.study.tables import plain_table
 from napari_gemini.widgets.study.threads import in_thread
 
 if TYPE_CHECKING:
     from napari_gemini.widgets.common.engine import JobHandle
     from napari_gemini.widgets.common.session import Session
 
-_CREATE = "Make the study"
+_MAKE = "Make the study"
 _IMAGES = "Images (" + " ".join(f"*{suffix}" for suffix in SUFFIXES) + ")"
 _SEPARATOR = " ; "
 
@@ -100,8 +101,7 @@ class VolumePicker(QTableWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(0, 2, parent)
         self.setHorizontalHeaderLabels(["File with several volumes", "Use volume"])
-        self.verticalHeader().hide()
-        self.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        plain_table(self, 24).setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.setMaximumHeight(140)
         self._spins: dict[str, QSpinBox] = {}
         self.hide()
@@ -171,8 +171,8 @@ class NewStudyForm(QWidget):
         self.preview = QLabel(self)
         self.preview.setWordWrap(True)
         self.volumes = VolumePicker(self)
-        self.create = QPushButton(_CREATE, self)
-        self.create.clicked.connect(self._on_create)
+        self.make = QPushButton(_MAKE, self)
+        self.make.clicked.connect(self._on_make)
         self.cancel = QPushButton("Cancel", self)
         self.cancel.clicked.connect(self._on_cancel)
         for edit in (self.images, self.labels):
@@ -190,7 +190,7 @@ class NewStudyForm(QWidget):
         form.addRow("Labels", self.labels)
         form.addRow("Label names", self.names)
         buttons = QHBoxLayout()
-        buttons.addWidget(self.create)
+        buttons.addWidget(self.make)
         buttons.addWidget(self.cancel)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -247,7 +247,7 @@ class NewStudyForm(QWidget):
 
     # -- making --------------------------------------------------------------------------------
 
-    def _on_create(self) -> None:
+    def _on_make(self) -> None:
         try:
             folder = self._folder()
             settings = self.settings.value
@@ -324,7 +324,7 @@ class NewStudyForm(QWidget):
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, ProgressEvent):
-            self.create.setText(f"Reading scan {event.done + 1} of {event.total}…")
+            self.make.setText(f"Reading scan {event.done + 1} of {event.total}…")
 
     def _done(self, values: dict[str, Any]) -> None:
         self._idle()
@@ -335,22 +335,22 @@ class NewStudyForm(QWidget):
         self.said.emit("error", sentence)
 
     def _busy(self, words: str) -> None:
-        self.create.setText(words)
-        self.create.setEnabled(False)
+        self.make.setText(words)
+        self.make.setEnabled(False)
 
     def _idle(self) -> None:
         self._handle = None
         if self._labels_made is not None:
             self._labels_made.cleanup()
             self._labels_made = None
-        self.create.setText(_CREATE)
-        self.create.setEnabled(True)
+        self.make.setText(_MAKE)
+        self.make.setEnabled(True)
         self.cancel.setEnabled(True)
 
     def _on_cancel(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
-            self.create.setText("Stopping…")
+            self.make.setText("Stopping…")
             self.cancel.setEnabled(False)
         else:
             self.cancelled.emit()

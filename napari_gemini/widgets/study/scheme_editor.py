@@ -8,7 +8,6 @@ from pydantic import ValidationError
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QColorDialog,
     QHBoxLayout,
     QHeaderView,
@@ -21,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_gemini.errors import GeminiError, InputError
 from napari_gemini.study.scheme import LabelScheme
+from napari_gemini.widgets.study.tables import item_at, plain_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,15 +51,9 @@ class SchemeEditor(QWidget):
         self._filling = False
         self.table = QTableWidget(0, len(COLUMNS), self)
         self.table.setHorizontalHeaderLabels(COLUMNS)
-        self.table.verticalHeader().hide()
-        self.table.verticalHeader().setDefaultSectionSize(_ROW)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setShowGrid(False)
         self.table.setIconSize(QSize(18, 14))
-        header = self.table.horizontalHeader()
-        header.setHighlightSections(False)
-        header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
+        self._header = plain_table(self.table, _ROW)
+        self._header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
         for column, width in ((_KEY, 40), (_COLOUR, 30), (_VALUE, 50)):
             self.table.setColumnWidth(column, width)
         self.table.itemChanged.connect(self._edited)
@@ -114,12 +108,12 @@ class SchemeEditor(QWidget):
                     flags |= Qt.ItemFlag.ItemIsEditable
                 item.setFlags(flags)
                 self.table.setItem(row, column, item)
-            colour = self.table.item(row, _COLOUR)
+            colour = item_at(self.table, row, _COLOUR)
             colour.setIcon(_swatch(scheme.colors[value]))
             colour.setToolTip("Double-click to choose another colour")
-            self.table.item(row, _NAME).setToolTip("Double-click to rename")
+            item_at(self.table, row, _NAME).setToolTip("Double-click to rename")
         rows = min(max(len(values), 2), 5)
-        self.table.setFixedHeight(self.table.horizontalHeader().height() + _ROW * rows + 6)
+        self.table.setFixedHeight(self._header.height() + _ROW * rows + 6)
 
     @property
     def value(self) -> int | None:
@@ -131,13 +125,13 @@ class SchemeEditor(QWidget):
     def select(self, value: int) -> None:
         """Mark the label that is painted with."""
         for row in range(self.table.rowCount()):
-            if self.table.item(row, _VALUE).text() == str(value):
+            if item_at(self.table, row, _VALUE).text() == str(value):
                 self.table.selectRow(row)
                 return
         self.table.clearSelection()
 
     def _clicked(self, row: int, _column: int) -> None:
-        self.selected.emit(int(self.table.item(row, _VALUE).text()))
+        self.selected.emit(int(item_at(self.table, row, _VALUE).text()))
 
     # -- changing ------------------------------------------------------------------------------
 
@@ -161,7 +155,7 @@ class SchemeEditor(QWidget):
     def _double_clicked(self, row: int, column: int) -> None:
         if column != _COLOUR or self._scheme is None or not self.add.isEnabled():
             return
-        value = int(self.table.item(row, _VALUE).text())
+        value = int(item_at(self.table, row, _VALUE).text())
         colour = QColorDialog.getColor(QColor(self._scheme.colors[value]), self)
         if colour.isValid():
             self.set_colour(value, colour.name())

@@ -167,10 +167,10 @@ def test_a_study_is_made_from_the_form(make_napari_viewer, tmp_path, qtbot):
     dock = StudyDock(make_napari_viewer())
     qtbot.addWidget(dock)
     form = dock.form
-    form.create.click()
+    form.make.click()
     assert "No place is named" in dock.messages.text
     form.place.set_paths([tmp_path])
-    form.create.click()
+    form.make.click()
     assert "No images are named" in dock.messages.text
     form.name.setText("mine")
     form.images.set_paths([images])
@@ -180,8 +180,8 @@ def test_a_study_is_made_from_the_form(make_napari_viewer, tmp_path, qtbot):
     form.volumes.cellWidget(0, 1).setValue(2)
     form.names.setText("outer, inner")
     form.settings.widget["spacing"].value = "3"
-    form.create.click()
-    assert not form.create.isEnabled()
+    form.make.click()
+    assert not form.make.isEnabled()
     qtbot.waitUntil(lambda: dock.session.study is not None, timeout=30_000)
     study = dock.session.study
     assert study.name == "mine"
@@ -194,7 +194,7 @@ def test_a_study_is_made_from_the_form(make_napari_viewer, tmp_path, qtbot):
         dock.labelling.view.grid.from_canvas(dock.labelling.view.image.data), four[..., 2]
     )
     # The same again is refused with a sentence, and nothing is lost.
-    form.create.click()
+    form.make.click()
     qtbot.waitUntil(lambda: "not an empty folder" in dock.messages.text, timeout=30_000)
     from napari_gemini.widgets.study.recent import recent_studies
 
@@ -222,7 +222,7 @@ def test_a_study_is_made_from_open_layers(make_napari_viewer, tmp_path, qtbot):
     form.name.setText("layers")
     form.from_layers.click()
     assert "made up" in form.preview.text()
-    form.create.click()
+    form.make.click()
     qtbot.waitUntil(lambda: dock.session.study is not None, timeout=30_000)
     study = dock.session.study
     assert {case.id for case in study.cases} == {"case1", "made_up"}
