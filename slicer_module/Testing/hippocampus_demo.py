@@ -90,6 +90,8 @@ def draw(scene: Any, atlas: AtlasNodes, truth: Any, found: ImportedTarget, folde
     """Draw one target: labels, field and maps, three pictures side by side each."""
     folder.mkdir(parents=True, exist_ok=True)
     nodes = found.nodes
+    # The results of the other targets are in the scene as well.
+    qa.show_target(nodes, jump=False)
     view = SliceView(scene, "Sagittal", SIZE)
 
     def picture(volume: Any, segmentation: Any, middle_of: Any) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,10 +13,12 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 from GeminiPropagateLib.geometry import array_of_volume, ijk_to_ras, matrix_of_array
+from GeminiPropagateLib.jobs import PropagateOptions
 from GeminiPropagateLib.labels import Label
 from GeminiPropagateLib.mrml_io import read_node
+from GeminiPropagateLib.scene_nodes import AtlasNodes
 from GeminiPropagateLib.scene_run import ScenePropagation, SceneUpdate
-from GeminiPropagateLib.segmentations import fill_segmentation
+from GeminiPropagateLib.segmentations import fill_segmentation, read_labels_into
 from vtk.util.numpy_support import numpy_to_vtk
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -187,4 +191,48 @@ def new_scene() -> Any:
         logic = logic_class()
         logic.SetMRMLScene(scene)
         kept_logics.append(logic)
+    # Bundles are unpacked into the cache.
+    cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()
+    cache.SetRemoteCacheDirectory(tempfile.gettempdir())
+    manager.SetCacheManager(cache)
+    scene.SetCacheManager(cache)
+    scene.SetDataIOManager(manager)
+    kept_logics.extend([cache, manager])
     return scene
+
+
+QUICK = PropagateOptions(model="none", device="cpu", refine=3)
+ENDLESS = PropagateOptions(model="none", device="cpu", refine=1_000_000)
+LABELS = tuple(
+    Label(value, f"Structure {value}", (value / 8, 0.5, 1 - value / 8)) for value in range(1, 7)
+)
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+class Cohort:
+    """The phantoms in a scene: two atlases with segmentations, and targets."""
+
+    def __init__(self, scene: Any, folder: Path) -> None:
+        self.scene = scene
+        self.paths = sorted((folder / "images").iterdir())
+        self.atlases = [self._atlas(path, folder) for path in self.paths[:2]]
+
+    def _atlas(self, path: Path, folder: Path) -> AtlasNodes:
+        volume = load_volume(self.scene, path, path.name.split(".")[0])
+        segmentation = self.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn")
+        read_labels_into(segmentation, folder / "labels" / path.name, LABELS, volume)
+        return AtlasNodes(volume, segmentation)
+
+    def target(self, number: int) -> Any:
+        return load_volume(self.scene, self.paths[2 + number], f"Patient {number}")
+
+
+def given_labels(results: dict[str, Path]) -> dict[str, Path]:
+    return {
+        key: folder.parents[2] / "inputs" / "labels" / f"{key}.nrrd"
+        for key, folder in results.items()
+    }
+
+
+def one(results: dict[str, Path]) -> dict[str, Path]:
+    return dict([next(iter(results.items()))])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
@@ -16,7 +15,6 @@ import slicer
 from GeminiPropagateLib.errors import PropagateError
 from GeminiPropagateLib.geometry import array_of_volume, ijk_to_ras
 from GeminiPropagateLib.hardening import hardened_labels
-from GeminiPropagateLib.jobs import PropagateOptions
 from GeminiPropagateLib.labels import Label
 from GeminiPropagateLib.results import import_target
 from GeminiPropagateLib.results_table import (
@@ -40,72 +38,22 @@ from GeminiPropagateLib.segmentations import (
     fill_segmentation,
     label_map_of,
     labels_of_segmentation,
-    read_labels_into,
 )
 
 from tests.slicer_module.mrml.helpers import (
+    ENDLESS,
+    ENVIRONMENT,
+    LABELS,
+    QUICK,
+    Cohort,
     add_linear,
     count,
     finish,
+    given_labels,
     grid,
-    load_volume,
-    new_scene,
+    one,
     rotation,
 )
-
-QUICK = PropagateOptions(model="none", device="cpu", refine=3)
-ENDLESS = PropagateOptions(model="none", device="cpu", refine=1_000_000)
-LABELS = tuple(
-    Label(value, f"Structure {value}", (value / 8, 0.5, 1 - value / 8)) for value in range(1, 7)
-)
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-class Cohort:
-    """The phantoms in a scene: two atlases with segmentations, and targets."""
-
-    def __init__(self, scene: Any, folder: Path) -> None:
-        self.scene = scene
-        self.paths = sorted((folder / "images").iterdir())
-        self.atlases = [self._atlas(path, folder) for path in self.paths[:2]]
-
-    def _atlas(self, path: Path, folder: Path) -> AtlasNodes:
-        volume = load_volume(self.scene, path, path.name.split(".")[0])
-        segmentation = self.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "drawn")
-        read_labels_into(segmentation, folder / "labels" / path.name, LABELS, volume)
-        return AtlasNodes(volume, segmentation)
-
-    def target(self, number: int) -> Any:
-        return load_volume(self.scene, self.paths[2 + number], f"Patient {number}")
-
-
-@pytest.fixture
-def phantoms(scene: Any, cohort: Path) -> Cohort:
-    return Cohort(scene, cohort)
-
-
-@pytest.fixture(scope="module")
-def results(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Results of two atlases for one target, as the engine left them, with the given labels."""
-    scene = new_scene()
-    phantoms = Cohort(scene, cohort)
-    out = tmp_path_factory.mktemp("results")
-    run = ScenePropagation(scene, sys.executable, ENVIRONMENT)
-    run.start(phantoms.atlases, [phantoms.target(0)], QUICK, "similarity", out)
-    assert finish(run)[-1].run.state == "done"
-    run.close()
-    return {path.name: path / "Patient_0" for path in sorted((out / "results").iterdir())}
-
-
-def given_labels(results: dict[str, Path]) -> dict[str, Path]:
-    return {
-        key: folder.parents[2] / "inputs" / "labels" / f"{key}.nrrd"
-        for key, folder in results.items()
-    }
-
-
-def one(results: dict[str, Path]) -> dict[str, Path]:
-    return dict([next(iter(results.items()))])
 
 
 def test_a_run_brings_everything_of_a_target_into_one_folder(
