@@ -191,4 +191,13 @@ def _sample_arrays(sample: VoxelSample, volumes: list[Volume]) -> dict[str, Any]
         "index": _array(sample.index),
         "world": _array(world),
         "label": _array(sample.label),
+        "scans": [
+            {
+                "path": str(volume.path),
+                "shape": volume.shape,
+                "affine": volume.affine.tolist(),
+                "spacing_known": volume.spacing_known,
+            }
+            for volume in volumes
+        ],
     }
