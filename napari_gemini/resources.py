@@ -6,6 +6,7 @@ and ``_resources``. An editable install and a plain checkout have them beside th
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -46,9 +47,11 @@ def find_model(name: str) -> Path | None:
     """Return the folder of a shipped, fetched or imported model, None where there is none."""
     if not name or Path(name).name != name:
         return None
-    for folder in (models_folder(), own_models_folder()):
-        if (folder / name / _WEIGHTS).is_file():
-            return folder / name
+    for folder in (models_folder, own_models_folder):
+        # An incomplete installation does not hide the user's own models.
+        with contextlib.suppress(EngineError):
+            if (folder() / name / _WEIGHTS).is_file():
+                return folder() / name
     return None
 
 

@@ -16,6 +16,7 @@ from napari_gemini.commands.train import (
     dimension_of,
     end_training,
     follow_run,
+    take_layout,
 )
 from napari_gemini.errors import InputError
 
@@ -119,7 +120,7 @@ def pretrain(
         _refuse_filled(folder)
         settings = pretraining_settings(
             study, objective or "gemini-mip", preset or "standard", steps, seed, base_width,
-            assignments,
+            assignments, init,
         )  # fmt: skip
         job = make_job(TrainJob, study=study, out=out, settings=settings, init=init, device=device)
     if not detach:
@@ -140,6 +141,7 @@ def pretraining_settings(
     seed: int | None = None,
     base_width: int | None = None,
     assignments: list[str] | None = None,
+    init: str | None = None,
 ) -> TrainSettings:
     """Build the settings of a pre-training from the options.
 
@@ -156,6 +158,7 @@ def pretraining_settings(
             f"There is no pre-training objective {objective!r}; choose one of {known}."
         )
     made = pretraining_preset(objective, checked_preset(preset), dimension_of(study))
+    made = take_layout(made, init)
     return changed_settings(made, steps, seed, base_width, assignments)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -118,7 +119,7 @@ def train(
         settings=TrainSettings()
         if resume
         else _settings(
-            study, preset or "standard", objective, steps, seed, base_width, assignments
+            study, preset or "standard", objective, steps, seed, base_width, assignments, init
         ),
         init=init,
         freeze_backbone=freeze_backbone,
@@ -158,14 +159,45 @@ def _settings(
     seed: int | None,
     base_width: int | None,
     assignments: list[str] | None,
+    init: str | None,
 ) -> TrainSettings:
     """Build the settings of a training from the options."""
     from napari_gemini.settings import preset
 
-    made = preset(checked_preset(name), dimension_of(study))
+    made = take_layout(preset(checked_preset(name), dimension_of(study)), init)
     if objective is not None:
         assignments = [f"objective={objective}", *(assignments or [])]
     return changed_settings(made, steps, seed, base_width, assignments)
+
+
+def take_layout(settings: TrainSettings, init: str | None) -> TrainSettings:
+    """Return settings whose network has the layout of the model that a training starts from.
+
+    Else its weights would not fit, or fit and mean something else. ``--base-width`` and ``--set``
+    still change it.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model.
+    """
+    if init is None:
+        return settings
+    from napari_gemini.engine.tasks.serving import layout_of
+
+    own, layout = settings.network, layout_of(init)
+    if layout.dimension != own.dimension:
+        return settings  # refused with a sentence when the weights are read
+    study = {"classes": own.classes, "overlapping": own.overlapping}
+    network = layout.model_copy(update=study)
+    if network != own:
+        print(
+            f"The network has the layout of {init}: {network.backbone}, base width "
+            f"{network.base_width}, field stride {network.field_stride}, "
+            f"{network.velocity_steps} velocity steps.",
+            file=sys.stderr,
+        )
+    return settings.model_copy(update={"network": network})
 
 
 def checked_preset(name: str) -> PresetName:

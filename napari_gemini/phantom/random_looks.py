@@ -104,8 +104,7 @@ def _shadows(values: Singles, density: Singles, softness: float) -> Singles:
     np.clip(depth, 0.0, None, out=depth)
     # Exposure control: the densest part lets about a tenth of the beam through.
     depth *= EXPOSURE / max(float(np.quantile(depth, 0.98)), 1e-3)
-    grey: Singles = 1.0 - np.exp(-depth)
-    return grey
+    return np.asarray(1.0 - np.exp(-depth), np.float32)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,8 @@ def web_server(folder: Path, behaviour: Behaviour) -> Iterator[str]:
 def write_model(folder: Path, dimension: int = 2, **card: Any) -> Path:
     """A network that was never trained, as a model's folder."""
     torch.manual_seed(0)
-    config = NetworkSettings(dimension=dimension, base_width=4, classes=2)
+    plain = NetworkSettings(dimension=dimension, base_width=4, classes=2)
+    config = card.get("network", plain)
     folder.mkdir(parents=True)
     weights = {k: v.contiguous() for k, v in build_network(config).state_dict().items()}
     save_file(weights, folder / "weights.safetensors")

@@ -17,7 +17,11 @@ from napari_gemini.engine.tasks.pair_matching import (
 )
 from napari_gemini.engine.tasks.serving import choose_model, model_sentence, serve, shipped_model
 from napari_gemini.learning.card import About
-from napari_gemini.learning.checkpoints import resolve_model
+from napari_gemini.learning.checkpoints import load_model, resolve_model
+from napari_gemini.phantom.random_cohort import random_groups
+from napari_gemini.phantom.random_files import write_random_study
+from napari_gemini.settings import NetworkSettings
+from napari_gemini.study.study import Study
 from napari_gemini.volumes.volume import Volume
 from tests.cli.helpers import Run
 from tests.cli.helpers import save as save_scan
@@ -100,3 +104,31 @@ def test_a_model_without_labels_cannot_label(shipped: Path, run: Run, tmp_path: 
     assert answer.code == 2
     assert "--init general-2d" in answer.sentence
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "pretrain"])
+def test_a_training_takes_the_layout_of_the_model_it_starts_from(
+    command: str, shipped: Path, run: Run, tmp_path: Path
+) -> None:
+    """A width of 4 is no preset's; options still change it."""
+    layout = NetworkSettings(dimension=2, base_width=4, field_stride=2, velocity_steps=3)
+    write_model(shipped / "diffeomorphic", network=layout)
+    study = write_random_study(tmp_path / "study", random_groups(1, 2, 2, 32), 1)
+    if command == "train":
+        write_labels_of_one(study)
+    for number, (more, stride) in enumerate([((), 2), (("--set", "network.field_stride=1"), 1)]):
+        words = [command, study, "--init", "diffeomorphic", "--steps", 1, "--device", "cpu", *more]
+        folder = study / "runs" / f"r{number}"
+        words += ["--run", folder.name] if command == "train" else ["--out", folder]
+        answer = run(*words)
+        assert answer.code == 0, answer.err
+        assert "layout of diffeomorphic" in answer.err
+        network = load_model(folder).card.network
+        assert (network.base_width, network.field_stride, network.velocity_steps) == (4, stride, 3)
+
+
+def write_labels_of_one(folder: Path) -> None:
+    """Label the first case of a study by hand."""
+    study = Study.open(folder)
+    case = study.cases[0]
+    study.save_labels(case.id, (study.load_image(case.id).data > 100).astype(np.uint8))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_gemini.networks.gemini import GeminiNetwork
+    from napari_gemini.settings import NetworkSettings
 
 NONE = "none"
 
@@ -101,6 +102,17 @@ def shipped_model(dimension: int) -> tuple[str, Path | None]:
     fitting = [folder for folder in folders if cards[folder].network.dimension == dimension]
     fitting.sort(key=lambda folder: not cards[folder].general)
     return (fitting[0].name, fitting[0]) if fitting else (NONE, None)
+
+
+def layout_of(spec: str) -> NetworkSettings:
+    """Return the layout of a model's network.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model.
+    """
+    return read_card(resolve_model(spec)).network
 
 
 def serve(spec: str | None, dimension: int, device: torch.device | str) -> Serving:
