@@ -85,6 +85,8 @@ class RunPanel(QWidget):
         self._told_end: tuple[str, RunState] | None = None
         self._was_running: str | None = None
         self._had_model: set[str] = set()
+        #: State of the followed run as it is shown, None without one.
+        self.state: RunState | None = None
         #: Called with the run when its memory did not suffice.
         self.on_out_of_memory: Callable[[RunFolder], None] = lambda folder: None
         self.connections = Connections()
@@ -188,6 +190,7 @@ class RunPanel(QWidget):
 
     def _on_progress(self, seen: RunProgress | None) -> None:
         folder = self.folder
+        self.state = None if seen is None else seen.state
         if seen is None or folder is None:
             self._show_nothing()
             return
@@ -257,8 +260,8 @@ class RunPanel(QWidget):
         if seen.state == "running":
             self._was_running = folder.name
             return
-        if self._was_running != folder.name:
-            return
+        if self._was_running != folder.name or seen.state == "new":
+            return  # it was not seen running, or was not looked at yet
         self._was_running = None
         self.watch.look_again()
         self.session.models_changed.emit()
@@ -271,7 +274,7 @@ class RunPanel(QWidget):
             )
         elif seen.state == "failed" and seen.error is not None:
             self._say("error", seen.error.message)
-            if seen.error.kind == "DeviceError":
+            if seen.error.kind == "DeviceError" and "memory" in seen.error.message:
                 self.on_out_of_memory(folder)
         else:
             self._say(

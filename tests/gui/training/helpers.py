@@ -68,9 +68,10 @@ def start(qtbot: Any, dock: TrainDock, **changes: Any) -> RunFolder:
 
 
 def wait_state(qtbot: Any, dock: TrainDock, state: str, timeout: int = 150_000) -> None:
-    """Wait until the followed run is in a state."""
+    """Wait until the followed run is shown in a state."""
+    qtbot.waitUntil(lambda: dock.run.state == state, timeout=timeout)
 
-    def reached() -> bool:
-        return dock.run.progress is not None and dock.run.progress.state == state
 
-    qtbot.waitUntil(reached, timeout=timeout)
+def forget_window(viewer: Any) -> None:
+    """Tell the fixture, which closes windows, that the user has closed this one."""
+    del viewer.window._qt_window

@@ -14,7 +14,14 @@ from napari_gemini.study.study import Study
 from napari_gemini.volumes.reading import read_labels
 from napari_gemini.widgets.canvas.layers import find_layers, layer_info
 from napari_gemini.widgets.training.closing import KEEP
-from tests.gui.training.helpers import end_runs, open_dock, ready_study, start, wait_state
+from tests.gui.training.helpers import (
+    end_runs,
+    forget_window,
+    open_dock,
+    ready_study,
+    start,
+    wait_state,
+)
 
 #: Trainings start slowly on a busy machine.
 TIMEOUT = 150_000
@@ -81,6 +88,7 @@ def test_a_run_outlives_its_window_and_the_next_dock_picks_it_up(make_napari_vie
     assert dock.closing.box is not None
     dock.closing.choose(KEEP)
     qtbot.waitUntil(lambda: dock.session.closed, timeout=10_000)
+    forget_window(viewer)
     assert folder.owner() is not None
 
     again = open_dock(make_napari_viewer(show=True), study)
