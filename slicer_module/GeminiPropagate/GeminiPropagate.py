@@ -15,7 +15,8 @@ import vtk
 from GeminiPropagateLib.errors import PropagateError
 from GeminiPropagateLib.interpreters import Interpreter
 from GeminiPropagateLib.jobs import PropagateOptions
-from GeminiPropagateLib.scene_run import AtlasNodes, ScenePropagation
+from GeminiPropagateLib.scene_nodes import AtlasNodes
+from GeminiPropagateLib.scene_run import ScenePropagation
 from GeminiPropagateLib.session import DONE, FINAL_STATES
 from GeminiPropagateLib.training import FewShotTraining
 from GeminiPropagateLib.ui_panel import Panel

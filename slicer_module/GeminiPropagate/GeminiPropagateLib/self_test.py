@@ -19,8 +19,7 @@ from GeminiPropagateLib.interpreters import Interpreter, external_python
 from GeminiPropagateLib.jobs import PropagateOptions
 from GeminiPropagateLib.labels import Label
 from GeminiPropagateLib.results_table import results_table, target_of_row
-from GeminiPropagateLib.scene_nodes import nodes_of_target
-from GeminiPropagateLib.scene_run import AtlasNodes
+from GeminiPropagateLib.scene_nodes import AtlasNodes, nodes_of_target
 from GeminiPropagateLib.segmentations import fill_segmentation, label_map_of
 from GeminiPropagateLib.session import CANCELLED, FINAL_STATES
 

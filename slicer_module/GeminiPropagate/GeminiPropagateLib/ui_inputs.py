@@ -9,7 +9,8 @@ import ctk
 import qt
 
 from GeminiPropagateLib.errors import PropagateError
-from GeminiPropagateLib.scene_run import AtlasNodes, images_in_folder
+from GeminiPropagateLib.scene_nodes import AtlasNodes
+from GeminiPropagateLib.scene_run import images_in_folder
 from GeminiPropagateLib.ui_pairs import Pair, PairList
 from GeminiPropagateLib.ui_tools import alive, alive_only, blocked, set_checked_nodes
 

@@ -11,8 +11,7 @@ import slicer
 
 from GeminiPropagateLib.banner import banner_for_error
 from GeminiPropagateLib.errors import PropagateError
-from GeminiPropagateLib.scene_nodes import nodes_of_class, target_of_node
-from GeminiPropagateLib.scene_run import AtlasNodes
+from GeminiPropagateLib.scene_nodes import AtlasNodes, nodes_of_class, target_of_node
 from GeminiPropagateLib.sentences import duration
 from GeminiPropagateLib.training_run import TrainOptions
 from GeminiPropagateLib.ui_curve import Curve
