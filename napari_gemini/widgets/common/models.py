@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_gemini.engine.models.shelf import list_models
 from napari_gemini.resources import models_folder
 from napari_gemini.study.study import Study
 
@@ -69,10 +70,19 @@ def shipped_choices(dimension: int | None) -> list[ModelChoice]:
     return sorted(choices, key=lambda choice: not choice.name.startswith("general"))
 
 
+def own_choices(dimension: int | None) -> list[ModelChoice]:
+    """Return the models of a dimension that the user fetched or imported."""
+    return [
+        ModelChoice(entry.name, entry.name, entry.card.network.dimension, "fetched or imported")
+        for entry in list_models()
+        if entry.source == "own" and dimension in (None, entry.card.network.dimension)
+    ]
+
+
 def model_choices(study: Study | None, dimension: int | None) -> list[ModelChoice]:
-    """Return all that can be chosen: runs, shipped models, and none at all."""
+    """Return all that can be chosen: runs, shipped and own models, and none at all."""
     runs = run_choices(study) if study is not None and dimension in (None, study.dimension) else []
-    return [*runs, *shipped_choices(dimension), REFINEMENT_ONLY]
+    return [*runs, *shipped_choices(dimension), *own_choices(dimension), REFINEMENT_ONLY]
 
 
 def _pointer(run: Path) -> Path | None:
