@@ -193,11 +193,12 @@ def new_scene() -> Any:
         kept_logics.append(logic)
     # Bundles are unpacked into the cache.
     cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()
-    cache.SetRemoteCacheDirectory(tempfile.gettempdir())
+    folder = tempfile.TemporaryDirectory(prefix="gemini-test-cache-")
+    cache.SetRemoteCacheDirectory(folder.name)
     manager.SetCacheManager(cache)
     scene.SetCacheManager(cache)
     scene.SetDataIOManager(manager)
-    kept_logics.extend([cache, manager])
+    kept_logics.extend([cache, manager, folder])
     return scene
 
 
