@@ -133,8 +133,7 @@ class EngineClient:
         """
         if self.running:
             return
-        self._backlog += self._hear()
-        self._retire()
+        self._drain()
         child = _Child(self._python, self._environment)
         self._child = child
         # A client that nobody holds any more, or the end of Slicer, ends the child.

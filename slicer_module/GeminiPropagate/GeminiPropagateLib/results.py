@@ -138,6 +138,7 @@ def import_target(
     if agreement is not None:
         maps["agreement"] = agreement
     folds = best.read("folds", grid)
+    mask = best.read("mask", grid) if best.has("mask") else None
     scratch = slicer.vtkMRMLScene()
     transform = scratch.AddNewNodeByClass("vtkMRMLTransformNode", "field")
     read_transform_into(transform, best.folder / "field.h5")
@@ -151,9 +152,7 @@ def import_target(
     imported = ImportedTarget(nodes_of_target(target_node), best.report, best.key)
     imported.confidence = best.confidence
     imported.fold_percent = best.report.get("fold_percent")
-    imported.largest_displacement_mm = largest_displacement(
-        imported.nodes.transform, grid, best.read("mask", grid) if best.has("mask") else None
-    )
+    imported.largest_displacement_mm = largest_displacement(imported.nodes.transform, grid, mask)
     given = (atlas_labels or {}).get(best.key)
     if given is not None:
         field_node = imported.nodes.transform

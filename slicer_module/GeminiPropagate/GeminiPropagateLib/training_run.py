@@ -203,6 +203,9 @@ class TrainingRun:
         self._begin(["--resume", "--device", device])
 
     def _begin(self, options: list[str]) -> None:
+        # How an earlier session ended says nothing about the one that begins.
+        for event in self._tail.read():
+            self._take(event)
         words = ["train", str(self._study), "--run", self._name, "--detach", *options]
         self._command = CommandRun(self._python, words, self._environment)
         self._now = TrainingUpdate(STARTING, self._now.step, self._now.steps)

@@ -25,6 +25,7 @@ from GeminiPropagateLib.jobs import (
 )
 
 from tests.slicer_module.lib.helpers import (
+    FINAL,
     REPOSITORY,
     check_message,
     environment,
@@ -151,6 +152,20 @@ def test_a_child_that_is_killed_ends_its_job_with_a_sentence_and_the_next_job_wo
     assert "memory ran out" in final["message"]
     assert "grid spacing" in final["message"]
     assert outcome(client, client.submit(ping_job()))["event"] == "result"
+
+
+def test_a_job_submitted_right_after_a_crash_costs_the_lost_one_no_word(
+    client: EngineClient,
+) -> None:
+    lost = client.submit(ping_job(devices=True))
+    events_until(client, lambda event: event["event"] == "ready")
+    assert client._child is not None
+    client._child.kill()
+    client._child.process.wait()
+    later = client.submit(ping_job())
+    events = events_until(client, lambda e: e["event"] in FINAL and e.get("job") == later)
+    ends = {event["job"]: event["event"] for event in events if event["event"] in FINAL}
+    assert ends == {lost: "error", later: "result"}
 
 
 def test_a_python_without_the_package_is_said_in_one_sentence(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ TINY = ("network.base_width=4", "checkpoint_every=2", "validate_every=1000")
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("study")
     scans = make_cohort(6, 2, (32, 32), noise=0.02)
     write_cohort(folder / "c", scans, test=1)
@@ -36,7 +36,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words += ["--labels", str(folder / "c" / "labels")]
     answer = CommandRun(sys.executable, words, environment()).wait(240.0)
     assert answer["counts"]["cases"] == 6
-    return folder / "s"
+    yield folder / "s"
+    # A test that failed must not leave a training behind.
+    for run in (folder / "s" / "runs").iterdir():
+        (run / "stop").touch()
 
 
 def options(steps: int) -> TrainOptions:
@@ -73,9 +76,11 @@ def test_a_training_is_followed_stopped_resumed_and_finished(study: Path) -> Non
     assert trainings_of_study(study) == ["slicer-1"]
 
     # Another object, as after a restart of Slicer, sees the same run.
+    seen = TrainingRun(sys.executable, study, "slicer-1", environment())
+    assert seen.poll().state == "stopped"
     again = TrainingRun(sys.executable, study, "slicer-1", environment())
-    assert again.poll().state == "stopped"
     again.resume("cpu")
+    assert again.poll().state == "starting"
     history = follow(again, lambda update: update.step > stopped.step + 1)
     assert history[-1][1]
     again.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,14 @@ TINY = TrainOptions(
 )
 LABELS = [Label(5, "outer", (1.0, 0.0, 0.0)), Label(300, "inner"), Label(2, "lower")]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    # A test that failed must not leave a training behind.
+    for run in tmp_path.glob("study/runs/*"):
+        (run / "stop").touch()
 
 
 def follow(
@@ -65,9 +73,9 @@ def tiny_scans(scene: Any) -> tuple[list[AtlasNodes], list[Any]]:
     return pairs, volumes[2:]
 
 
-def test_from_segmented_volumes_to_labels_of_the_others(scene: Any, tmp_path: Path) -> None:
+def test_from_segmented_volumes_to_labels_of_the_others(scene: Any, folder: Path) -> None:
     pairs, others = tiny_scans(scene)
-    training = FewShotTraining(scene, sys.executable, tmp_path, ENVIRONMENT)
+    training = FewShotTraining(scene, sys.executable, folder, ENVIRONMENT)
     training.start(pairs, others, TINY)
     assert training.poll().phase == "preparing"
     with pytest.raises(PropagateError, match="no trained model yet"):
@@ -81,7 +89,7 @@ def test_from_segmented_volumes_to_labels_of_the_others(scene: Any, tmp_path: Pa
     training.close()
 
     # As after a restart of Slicer: only the folder is known.
-    again = FewShotTraining(scene, sys.executable, tmp_path, ENVIRONMENT)
+    again = FewShotTraining(scene, sys.executable, folder, ENVIRONMENT)
     again.resume("cpu")
     step = stopped.step
     follow(again, lambda update: update.training is not None and update.training.step > step)
