@@ -75,7 +75,7 @@ class ReviewPanel(QWidget):
         self._closed = False
         self._asked = 0
         self._dice: dict[tuple[str, str], float | None] = {}
-        self.showing = Showing(session, lambda sentence: say("error", sentence))
+        self.showing = Showing(session, say)
         self.connections = Connections()
         self.table = ItemTable(self, one_source=one_source)
         self.table.setMinimumHeight(180)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_gemini.errors import GeminiError
 from napari_gemini.widgets.canvas.layers import add, find_layers, labels_layer, layer_info
+from napari_gemini.widgets.common.messages import Level
 from napari_gemini.widgets.pair.background import in_background
 from napari_gemini.widgets.review.decisions import load_prediction
 from napari_gemini.widgets.review.items import Item
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 #: Role of the layer that shows a prediction to review.
 ROLE = "prediction"
 
-Say = Callable[[str], None]
+Say = Callable[[Level, str], None]
 
 
 class Showing:
@@ -35,7 +36,7 @@ class Showing:
     session
         Of the viewer.
     say
-        Hears a sentence when something cannot be shown.
+        Shows a sentence in the dock.
     """
 
     def __init__(self, session: Session, say: Say) -> None:
@@ -67,7 +68,7 @@ class Showing:
 
     def _fail(self, sentence: str) -> None:
         if not self.closed:
-            self._say(sentence)
+            self._say("error", sentence)
 
     def _read(self, item: Item, data: NDArray[Any]) -> None:
         if not self.closed and item is self._wanted:
@@ -92,8 +93,13 @@ class Showing:
         from napari_gemini.widgets.pair.loading import load_pair
 
         def loaded(pair: Any) -> None:
-            if not self.closed and item is self._wanted:
-                self._session.set_pair(pair)
+            if self.closed or item is not self._wanted:
+                return
+            self._session.set_pair(pair)
+            if not _is_open(self._session, "CorrespondenceDock"):
+                self._say(
+                    "info", f"{item.name} is loaded: open the Correspondence dock to look at it."
+                )
 
         try:
             load_pair(
@@ -116,6 +122,15 @@ class Showing:
             return
         with contextlib.suppress(RuntimeError):  # the viewer may have gone
             self.clear()
+
+
+def _is_open(session: Session, dock: str) -> bool:
+    """Say whether the viewer has a dock of a class."""
+    try:
+        docks = session.viewer.window.dock_widgets.values()
+    except (AttributeError, RuntimeError):
+        return False
+    return any(type(widget).__name__ == dock for widget in docks)
 
 
 def put_labels(

@@ -47,6 +47,7 @@ class TrainDock(Dock):
         self.closing = CloseQuestion(self.run.running, self.window)
         self.start_button.clicked.connect(lambda: self.start())
         self.setup.on_ready = self._update
+        self.run.device = lambda: self.setup.device.currentData() or "auto"
         self.run.on_out_of_memory = self._offer_smaller
         self.connections.connect(self.run.watch.progress_changed, self._on_progress)
         self.connections.connect(self.run.watch.looked, self._update)

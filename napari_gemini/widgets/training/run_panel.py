@@ -87,6 +87,8 @@ class RunPanel(QWidget):
         self._had_model: set[str] = set()
         #: State of the followed run as it is shown, None without one.
         self.state: RunState | None = None
+        #: Where a resumed run goes on.
+        self.device: Callable[[], str] = lambda: session.preferences.device
         #: Called with the run when its memory did not suffice.
         self.on_out_of_memory: Callable[[RunFolder], None] = lambda folder: None
         self.connections = Connections()
@@ -322,7 +324,7 @@ class RunPanel(QWidget):
         study, folder = self.session.study, self.folder
         if study is None or folder is None:
             return
-        device = self.session.preferences.device
+        device = self.device()
         try:
             # Its settings are those that it was started with.
             job = TrainJob(study=study.folder, run=folder.name, resume=True, device=device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -22,10 +22,10 @@ from napari_gemini.engine.jobs import PingJob, TrainJob, make_job
 from napari_gemini.errors import GeminiError, StudyError
 from napari_gemini.settings import NetworkSettings, TrainSettings, preset
 from napari_gemini.widgets.common.connections import Connections
-from napari_gemini.widgets.common.forms import settings_form
 from napari_gemini.widgets.common.messages import Level
 from napari_gemini.widgets.common.models import NO_MODEL, ModelChoice
 from napari_gemini.widgets.pair.background import in_background
+from napari_gemini.widgets.training.advanced import AdvancedSettings
 from napari_gemini.widgets.training.readiness import (
     Check,
     Engine,
@@ -50,35 +50,6 @@ PRESETS = {
     "standard": "standard (a night, or a GPU)",
     "paper": "paper (a large GPU)",
 }
-#: Fields of :class:`TrainSettings` that the advanced form has.
-FIELDS = (
-    "objective",
-    "steps",
-    "learning_rate",
-    "schedule",
-    "gradient_clip",
-    "pairs_per_step",
-    "labelled_per_step",
-    "correspondence_every",
-    "shape_transfer",
-    "validation_cases",
-    "validate_every",
-    "checkpoint_every",
-    "precision",
-    "seed",
-    "threads",
-    "network.backbone",
-    "network.base_width",
-    "network.field_stride",
-    "network.velocity_steps",
-    "weights.gvs",
-    "weights.gss",
-    "weights.positive",
-    "weights.smooth",
-    "weights.segmentation",
-    "augmentation.rotation_degrees",
-    "augmentation.scale_range",
-)
 _FRESH = ModelChoice("none", NO_MODEL, None, "random weights")
 #: Milliseconds after the last change before the study is looked at again.
 _PATIENCE = 300
@@ -143,19 +114,12 @@ class SetupPanel(QWidget):
         for box in (self.preset, self.model, self.device):
             box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self._dimension: int = 3
-        self.form = settings_form(preset("quick"), FIELDS, self._on_form)
-        self.more = QToolButton(self)
-        self.more.setText("Advanced settings")
-        self.more.setCheckable(True)
-        self.more.setArrowType(Qt.ArrowType.RightArrow)
-        self.more.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.more.setAutoRaise(True)
-        self.form.widget.native.hide()
+        self.advanced = AdvancedSettings(self.update_checks)
+        self.form = self.advanced.form
         self.preset.currentIndexChanged.connect(self._on_preset)
         self.model.currentIndexChanged.connect(self._on_model)
         self.device.currentIndexChanged.connect(self._on_device)
         self.refresh_button.clicked.connect(self.refresh)
-        self.more.toggled.connect(self._show_form)
         self._fill_devices()
 
     def _make_checks(self) -> None:
@@ -176,14 +140,9 @@ class SetupPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(form)
-        layout.addWidget(self.more)
-        layout.addWidget(self.form.widget.native)
+        layout.addWidget(self.advanced)
         layout.addWidget(self.readiness)
         layout.addWidget(self.smaller_button)
-
-    def _show_form(self, on: bool) -> None:
-        self.form.widget.native.setVisible(on)
-        self.more.setArrowType(Qt.ArrowType.DownArrow if on else Qt.ArrowType.RightArrow)
 
     # -- choices -------------------------------------------------------------------------------
 
@@ -346,9 +305,6 @@ class SetupPanel(QWidget):
         in_background(lambda: study_facts(study, self._values), arrived, failed)
 
     # -- readiness -----------------------------------------------------------------------------
-
-    def _on_form(self) -> None:
-        self.update_checks()
 
     def _on_device(self, *_: object) -> None:
         self.update_checks()
