@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import slicer
+
 from GeminiPropagateLib.banner import banner_for_error
 from GeminiPropagateLib.errors import PropagateError
 from GeminiPropagateLib.sentences import duration
@@ -36,21 +38,26 @@ class RunSection:
         """Start a propagation with what is chosen."""
         panel = self._panel
         panel.show_banner(None)
+        # Events are heard while the inputs are written: no second run may start.
+        self._ui.applyButton.enabled = False
         try:
-            panel.logic.startPropagation(
-                panel.compute.interpreter(),
-                panel.inputs.atlases(),
-                panel.inputs.targets(),
-                panel.compute.options(),
-                panel.inputs.vote_by(),
-                panel.compute.output_folder(),
-            )
+            # Writing the inputs of many targets takes a while.
+            with slicer.util.WaitCursor():
+                panel.logic.startPropagation(
+                    panel.compute.interpreter(),
+                    panel.inputs.atlases(),
+                    panel.inputs.targets(),
+                    panel.compute.options(),
+                    panel.inputs.vote_by(),
+                    panel.compute.output_folder(),
+                )
         except PropagateError as error:
             panel.show_banner(banner_for_error(str(error)))
-            return
-        self._show(0.0, "Starting")
-        self.update()
-        panel.watch()
+        else:
+            self._show(0.0, "Starting")
+            panel.watch()
+        finally:
+            self.update()
 
     def cancel(self, *_: object) -> None:
         """Ask the propagation to stop; its process tree is ended when it does not."""

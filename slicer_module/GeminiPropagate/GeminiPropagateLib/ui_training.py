@@ -157,7 +157,8 @@ class TrainingSection:
     def _try(self, action: Any) -> None:
         self._panel.show_banner(None)
         try:
-            action()
+            with slicer.util.WaitCursor():
+                action()
         except PropagateError as error:
             self._panel.show_banner(banner_for_error(str(error)))
             return
