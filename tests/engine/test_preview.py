@@ -33,7 +33,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """A study of 2D phantoms with a run of four steps."""
     folder = tmp_path_factory.mktemp("preview")
     cohort = write_cohort(folder / "cohort", make_cohort(5, 2, (48, 48), seed=1), labelled=2)
-    made = Study.create(folder / "study", [cohort / "images"], cohort / "labels")
+    made = Study.create(
+        folder / "study", [cohort / "images"], cohort / "labels", cohort / "split.json", "seed0"
+    )
     run_job(TrainJob(study=made.folder, run="first", settings=SETTINGS), SilentReporter())
     return made
 

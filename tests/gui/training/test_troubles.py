@@ -15,11 +15,13 @@ from napari_gemini.engine.events import ProgressEvent, StartedEvent
 from napari_gemini.engine.failures import error_event
 from napari_gemini.engine.jobs import TrainJob
 from napari_gemini.engine.run_folder import RunFolder
-from napari_gemini.settings import preset
+from napari_gemini.learning.card import ModelCard
+from napari_gemini.settings import NetworkSettings, preset
 from napari_gemini.study.study import Study
 from napari_gemini.widgets.common.engine import QtEngine
 from napari_gemini.widgets.common.session import get_session
 from napari_gemini.widgets.training.closing import CANCEL, STOP
+from napari_gemini.widgets.training.readiness import needed_bytes
 from tests.gui.training.helpers import (
     end_runs,
     forget_window,
@@ -29,7 +31,6 @@ from tests.gui.training.helpers import (
 )
 
 TIMEOUT = 90_000
-_CONTAINS = Qt.MatchFlag.MatchContains
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_a_training_that_did_not_fit_is_offered_with_less(make_napari_viewer, qt
     before = folder.read_job().settings
     dock.question.choose("Use a smaller setting and start")
     now = dock.setup.settings()
-    assert now.network.field_stride > before.network.field_stride
+    assert needed_bytes(now, study) < needed_bytes(before, study)
     assert dock.start_button.text() == "Starting ..." or "Engine" in dock.messages.text
     qtbot.waitUntil(lambda: not dock.run.starting, timeout=TIMEOUT)
 
@@ -136,18 +137,23 @@ def test_closing_asks_once_and_can_stop_the_run(make_napari_viewer, qtbot, study
 
 
 def test_a_model_to_start_from_decides_the_layout(make_napari_viewer, qtbot, study):
+    layout = NetworkSettings(dimension=3, base_width=12, field_stride=1, classes=3)
+    card = ModelCard(network=layout, spacing_mm=[2.0] * 3, grid_shape=[16] * 3)
+    checkpoint = study.run_dir("before") / "checkpoints" / "0000007"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "model.json").write_text(card.model_dump_json())
+    (study.run_dir("before") / "best.json").write_text('{"checkpoint": "0000007"}')
     dock = open_dock(make_napari_viewer(), study)
-    models = [choice for choice in dock.session.models() if choice.description == "shipped"]
-    if not models:
-        pytest.skip("no 3D model is shipped with this version")
-    place = dock.setup.model.findText(models[0].name, flags=_CONTAINS)
-    dock.setup.model.setCurrentIndex(place)
-    layout = dock.setup.settings().network
-    assert dock.setup.init == models[0].spec
-    dock.setup.model.setCurrentIndex(0)
-    assert dock.setup.init is None
-    assert dock.setup.settings() == preset("quick")
-    assert layout.dimension == 3
+    box = dock.setup.model
+    box.setCurrentIndex(box.findText("before", flags=Qt.MatchFlag.MatchContains))
+    assert dock.setup.job().init == str(study.run_dir("before"))
+    assert dock.setup.settings().network.base_width == 12
+    # Its weights fit no other preset's network either.
+    dock.setup.preset.setCurrentIndex(1)
+    assert dock.setup.settings().network.base_width == 12
+    box.setCurrentIndex(0)
+    assert dock.setup.job().init is None
+    assert dock.setup.settings().network.base_width == 16
 
 
 def test_settings_that_do_not_go_together_are_a_sentence(make_napari_viewer, qtbot, study):
