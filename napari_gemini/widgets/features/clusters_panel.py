@@ -1,4 +1,4 @@
-"""The third tab of the Features dock: clusters, how well they agree with labels, and maps of them."""
+"""The third tab of the Features dock: clusters, their scores against labels, and maps of them."""
 
 from __future__ import annotations
 

@@ -73,6 +73,7 @@ class FeaturesDock(Dock):
         self.stop.clicked.connect(self._on_stop)
         self._torn_down = False
         self._names: tuple[str, ...] = ()
+        self._method = "kmeans"
         line = QHBoxLayout()
         line.addWidget(self.status, 1)
         line.addWidget(self.stop)
