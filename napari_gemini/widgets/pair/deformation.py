@@ -251,7 +251,7 @@ def _ticks(voxels: int, step: float) -> FloatArray:
     """Return evenly spaced indices, the same margin at both ends."""
     length = voxels - 1
     count = int(np.floor(length / step + 1e-9))
-    return (length - count * step) / 2 + step * np.arange(count + 1)
+    return np.asarray((length - count * step) / 2 + step * np.arange(count + 1))
 
 
 def _finer(ticks: FloatArray) -> FloatArray:

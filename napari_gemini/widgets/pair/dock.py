@@ -118,12 +118,10 @@ class CorrespondenceDock(Dock):
         look.follow_changed.connect(self._set_follow)
         look.mode_changed.connect(self._set_mode)
         look.amount_changed.connect(self._set_amount)
-        look.t_changed.connect(lambda t: self.view and self.view.set_t(t))
-        maps.grid_toggled.connect(lambda on: self.view and self.view.deformation.set_grid(on))
+        look.t_changed.connect(self._set_t)
+        maps.grid_toggled.connect(self._set_grid)
         maps.arrows_toggled.connect(self._set_arrows)
-        maps.spacing_changed.connect(
-            lambda value: self.view and self.view.deformation.set_spacing(value)
-        )
+        maps.spacing_changed.connect(self._set_spacing)
         maps.map_toggled.connect(self._set_map)
         maps.fold_chosen.connect(self._go_to_fold)
         self.numbers_panel.report_wanted.connect(self._open_report)
@@ -323,6 +321,18 @@ class CorrespondenceDock(Dock):
     def _set_map(self, stem: str, on: bool) -> None:
         if self.view is not None:
             self.view.set_map(stem, on)
+
+    def _set_t(self, t: float) -> None:
+        if self.view is not None:
+            self.view.set_t(t)
+
+    def _set_grid(self, on: bool) -> None:
+        if self.view is not None:
+            self.view.deformation.set_grid(on)
+
+    def _set_spacing(self, spacing: float) -> None:
+        if self.view is not None:
+            self.view.deformation.set_spacing(spacing)
 
     def _set_arrows(self, on: bool) -> None:
         if self.view is not None:

@@ -95,8 +95,11 @@ class EvidencePanel(QWidget):
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        table.verticalHeader().setVisible(False)
-        table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        side, header = table.verticalHeader(), table.horizontalHeader()
+        assert side is not None
+        assert header is not None
+        side.setVisible(False)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         table.setMinimumHeight(150)
         table.setToolTip("Click a row to go there")
         # Clicked, not selected: the same fold can be gone to again.

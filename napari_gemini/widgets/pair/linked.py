@@ -116,8 +116,8 @@ class LinkedCursor(QObject):
         self._timer.timeout.connect(self._catch_up)
         self._connections = Connections()
         self._callbacks: list[tuple[Any, Any]] = []
-        for side, viewer in (("fixed", fixed_viewer), ("moving", moving_viewer)):
-            self._listen(side, viewer)
+        self._listen("fixed", fixed_viewer)
+        self._listen("moving", moving_viewer)
 
     def _listen(self, side: Side, viewer: ViewerModel) -> None:
         this = ref(self)

@@ -39,7 +39,12 @@ MAPS: dict[str, tuple[str, str]] = {
 }
 #: log J where J is not positive; a fold, not extreme shrinkage.
 _NO_LOG = np.log(1e-8)
-_FOLD_COLOURS = {0: "transparent", 1: "#ffd000", 2: "#ff2a2a", None: "transparent"}
+_FOLD_COLOURS: dict[int | None, str] = {
+    0: "transparent",
+    1: "#ffd000",
+    2: "#ff2a2a",
+    None: "transparent",
+}
 
 
 def role_of(stem: str) -> str:

@@ -112,7 +112,9 @@ def _table() -> QTableWidget:
     table = QTableWidget()
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
-    table.verticalHeader().setVisible(False)
+    side = table.verticalHeader()
+    assert side is not None
+    side.setVisible(False)
     table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     table.setWordWrap(True)
     return table
@@ -130,10 +132,12 @@ def _fill(table: QTableWidget, heads: list[str], rows: list[list[str]], hints: l
             if column:
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
             table.setItem(number, column, item)
-    header = table.horizontalHeader()
+    header, side = table.horizontalHeader(), table.verticalHeader()
+    assert header is not None
+    assert side is not None
     header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
     table.resizeRowsToContents()
     # All rows are seen: the dock scrolls, not each table.
-    height = header.sizeHint().height() + table.verticalHeader().length() + 4
+    height = header.sizeHint().height() + side.length() + 4
     table.setFixedHeight(height + (14 if len(heads) > 5 else 0))

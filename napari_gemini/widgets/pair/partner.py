@@ -130,10 +130,13 @@ def share_room(partner: QWidget, other: QWidget) -> None:
     """Make the partner's canvas as wide as the main one, and another dock narrow."""
     theirs, mine = dock_of(partner), dock_of(other)
     main = None if theirs is None else theirs.parent()
-    if theirs is None or not isinstance(main, QMainWindow) or main.centralWidget() is None:
+    if theirs is None or not isinstance(main, QMainWindow):
+        return
+    canvas = main.centralWidget()
+    if canvas is None:
         return
     narrow = other.minimumWidth()
-    room = main.centralWidget().width() + theirs.width()
+    room = canvas.width() + theirs.width()
     docks, widths = [theirs], [max(room // 2, partner.minimumWidth())]
     if mine is not None and not mine.isFloating():
         room += mine.width() - narrow

@@ -83,7 +83,7 @@ class WarpedArray:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """Compute every voxel, slab by slab; for saving, never for showing."""
         result = np.empty(self.shape, self.dtype)
         axes = [np.arange(n) for n in self.shape]
@@ -163,7 +163,7 @@ class EdgeArray:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """Find the edges in all slices."""
         found = np.stack([self[index] for index in range(len(self))])
         return found if dtype is None else found.astype(dtype, copy=False)
