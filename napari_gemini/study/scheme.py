@@ -23,6 +23,7 @@ _PALETTE = (
     "#882255", "#44aa99", "#ddcc77", "#aa4499", "#88ccee", "#117733", "#cc6677", "#332288",
 )  # fmt: skip
 _KEYS = "123456789"
+_PIECE = 1 << 20
 
 
 class LabelScheme(BaseModel):
@@ -193,7 +194,12 @@ def unique_values(labels: NDArray[np.integer]) -> NDArray[np.integer]:
     """Return the sorted distinct values; for small integers much faster than ``np.unique``."""
     labels = np.asarray(labels)
     if labels.dtype in (np.uint8, np.uint16):
-        return np.flatnonzero(np.bincount(labels.ravel()))
+        # In pieces, since bincount widens to 64 bits, and in the order of memory.
+        flat = labels.ravel(order="K")
+        seen = np.zeros(np.iinfo(labels.dtype).max + 1, dtype=bool)
+        for start in range(0, flat.size, _PIECE):
+            seen |= np.bincount(flat[start : start + _PIECE], minlength=seen.size) > 0
+        return np.flatnonzero(seen)
     return np.unique(labels)
 
 
