@@ -64,7 +64,7 @@ def neighbourhood_scores(query: Tensor, key: Tensor, neighbourhood: int) -> Tens
     for offset in itertools.product(range(neighbourhood), repeat=dimension):
         window = tuple(slice(o, o + size) for o, size in zip(offset, shape, strict=True))
         score = (query * padded[(slice(None), slice(None), *window)]).sum(1) * scale
-        valid = inside[(0, 0, *window)] > 0
+        valid = inside[0, 0][window] > 0
         scores.append(torch.where(valid, score, OUTSIDE))
     return torch.stack(scores, dim=1)
 

@@ -99,9 +99,9 @@ def shuffled_positions(shape: tuple[int, ...], generator: torch.Generator) -> ND
             for size, side in zip(shape, sides, strict=True)
         ]
     )
-    first = np.ravel_multi_index(tuple(corners), shape)[:, None]
+    first = np.asarray(np.ravel_multi_index(tuple(corners), shape))[:, None]
     # An offset inside the block is the same step in flat positions whatever the corner.
-    steps = np.ravel_multi_index(tuple(within), shape)[None, :]
+    steps = np.asarray(np.ravel_multi_index(tuple(within), shape))[None, :]
     positions = np.arange(math.prod(shape), dtype=np.int64)
     positions[(first + steps).ravel()] = (first + steps[:, order]).ravel()
     return positions
@@ -151,7 +151,7 @@ def draw_blocks(
     """
     dimension = len(shape)
     smallest, largest = PAINT_SHARE[dimension]
-    blocks = []
+    blocks: list[tuple[slice, ...]] = []
     while not blocks or (len(blocks) < PAINT_BLOCKS[dimension] and _happens(again, generator)):
         block = []
         for size in shape:
