@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import slicer
+from slicer.util import WaitCursor
 
 from GeminiPropagateLib.banner import banner_for_error
 from GeminiPropagateLib.errors import PropagateError
@@ -42,7 +42,7 @@ class RunSection:
         self._ui.applyButton.enabled = False
         try:
             # Writing the inputs of many targets takes a while.
-            with slicer.util.WaitCursor():
+            with WaitCursor():
                 panel.logic.startPropagation(
                     panel.compute.interpreter(),
                     panel.inputs.atlases(),

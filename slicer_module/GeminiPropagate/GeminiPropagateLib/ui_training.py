@@ -8,6 +8,7 @@ from typing import Any
 import ctk
 import qt
 import slicer
+from slicer.util import WaitCursor
 
 from GeminiPropagateLib.banner import banner_for_error
 from GeminiPropagateLib.errors import PropagateError
@@ -157,7 +158,7 @@ class TrainingSection:
     def _try(self, action: Any) -> None:
         self._panel.show_banner(None)
         try:
-            with slicer.util.WaitCursor():
+            with WaitCursor():
                 action()
         except PropagateError as error:
             self._panel.show_banner(banner_for_error(str(error)))
