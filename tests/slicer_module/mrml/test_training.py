@@ -73,6 +73,7 @@ def tiny_scans(scene: Any) -> tuple[list[AtlasNodes], list[Any]]:
     return pairs, volumes[2:]
 
 
+@pytest.mark.slow
 def test_from_segmented_volumes_to_labels_of_the_others(scene: Any, folder: Path) -> None:
     pairs, others = tiny_scans(scene)
     training = FewShotTraining(scene, sys.executable, folder, ENVIRONMENT)
