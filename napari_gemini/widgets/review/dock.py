@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,7 @@ class ReviewDock(Dock):
     def _choose_file(self) -> None:
         self._ask(QFileDialog.FileMode.AnyFile, "Export the table", self.export)
 
-    def _ask(self, mode: QFileDialog.FileMode, title: str, done: object) -> None:
+    def _ask(self, mode: QFileDialog.FileMode, title: str, done: Callable[[str], None]) -> None:
         dialog = QFileDialog(self, title)
         dialog.setFileMode(mode)
         if mode == QFileDialog.FileMode.AnyFile:

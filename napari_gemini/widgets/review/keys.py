@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
@@ -84,7 +85,7 @@ class ReviewKeys:
                 getattr(reviewer, method)()
 
         for key, method in _METHODS.items():
-            if bind(session.viewer, key, lambda m=method: act(m), KEYS[key]):
+            if bind(session.viewer, key, functools.partial(act, method), KEYS[key]):
                 self.bound.append(key)
 
 

@@ -78,7 +78,7 @@ class Showing:
     def place(self) -> None:
         """Put the prediction over its case once both are there; called again on a new case."""
         item, session = self._wanted, self._session
-        if item is None or self._data is None or session.study is None:
+        if item is None or item.case is None or self._data is None or session.study is None:
             return
         if session.case != item.case or find_layers(session.viewer, ROLE, item.case):
             return

@@ -156,8 +156,7 @@ class SetupPanel(QWidget):
         self._look_at_study()
 
     def _on_preset(self, *_: object) -> None:
-        dimension = 2 if self._dimension == 2 else 3
-        settings = preset(self.preset.currentData(), dimension)
+        settings = preset(self.preset.currentData(), 2 if self._dimension == 2 else 3)
         self.form.value = self._fit_to_model(settings)
         self.update_checks()
 
