@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from napari_gemini.errors import GeminiError
+
 Result = TypeVar("Result")
 
 
@@ -29,9 +31,24 @@ def in_thread(
     """
     from napari.qt.threading import create_worker
 
+    # Nothing is raised in the worker: napari's own listener to that fails on PySide6.
+    def guarded() -> tuple[Result | None, str]:
+        try:
+            return work(), ""
+        except GeminiError as error:
+            return None, str(error)
+        except Exception as error:
+            return None, f"{description} failed ({type(error).__name__}: {error}): try again."
+
+    def ended(outcome: tuple[Any, str]) -> None:
+        result, sentence = outcome
+        if sentence:
+            failed(sentence)
+        else:
+            done(result)
+
     create_worker(
-        work,
-        _connect={"returned": done, "errored": lambda error: failed(str(error))},
-        _ignore_errors=True,
+        guarded,
+        _connect={"returned": ended},
         _progress={"total": 0, "desc": description},
     )

@@ -51,7 +51,7 @@ def test_painting_saves_itself(session, study, qtbot):
 
 
 def test_a_long_stroke_is_saved_on_the_way(session, study, qtbot, monkeypatch):
-    monkeypatch.setattr("napari_gemini.widgets.study.labelling.session_seconds", lambda _: 1.0)
+    monkeypatch.setattr("napari_gemini.widgets.study.showing.session_seconds", lambda _: 1.0)
     session.show_case("case1")
     labelling = labelling_of(session)
     painted = 0
