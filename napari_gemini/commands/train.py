@@ -162,9 +162,14 @@ def _settings(
     init: str | None,
 ) -> TrainSettings:
     """Build the settings of a training from the options."""
-    from napari_gemini.settings import preset
+    from napari_gemini.settings import PRETRAINING, preset, pretraining_preset
 
-    made = take_layout(preset(checked_preset(name), dimension_of(study)), init)
+    made = preset(checked_preset(name), dimension_of(study))
+    if objective in PRETRAINING:
+        # The objective's own weights and batches, for as long as any other training.
+        own = pretraining_preset(objective, checked_preset(name), made.network.dimension)
+        made = own.model_copy(update={"use_labels": True, "steps": made.steps})
+    made = take_layout(made, init)
     if objective is not None:
         assignments = [f"objective={objective}", *(assignments or [])]
     return changed_settings(made, steps, seed, base_width, assignments)

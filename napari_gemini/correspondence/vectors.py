@@ -101,8 +101,9 @@ class VectorUnit(nn.Module):
 
     def forward(self, moving: Tensor, fixed: Tensor) -> Tensor:
         """Return vectors (B, d, *S) in voxels from features (B, F, *S) of both scans."""
-        query, key = self.project(fixed).float(), self.project(moving).float()
-        with torch.autocast(query.device.type, enabled=False):
+        # In float32 throughout: coarse stages are too small for reduced precision on CPUs.
+        with torch.autocast(fixed.device.type, enabled=False):
+            query, key = self.project(fixed.float()), self.project(moving.float())
             vectors = [
                 expected_vectors(neighbourhood_scores(q, k, self.neighbourhood), self.neighbourhood)
                 # Every J-th channel belongs to one group, as published.

@@ -41,6 +41,11 @@ def test_pretrain_then_resume_then_start_a_training_from_it(
     tuned = run("train", labelled, "--init", model, "--freeze-backbone", "--run", "probe", *FAST)
     assert tuned.code == 0, tuned.err
     assert "Starting from the weights" in tuned.err
+    both = run("train", labelled, "--objective", "gvsl", "--run", "both", *FAST)
+    assert both.code == 0, both.err
+    settings = json.loads((labelled / "runs/both/config.json").read_text())["settings"]
+    assert settings["use_labels"]
+    assert settings["weights"]["smooth"] == settings["weights"]["restoration"] == 1
 
 
 def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(
