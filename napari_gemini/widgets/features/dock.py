@@ -334,7 +334,8 @@ class FeaturesDock(Dock):
         self.runner.tear_down()
         if not self.session.closed:
             take_selection_away(self._viewers())
-        self.map.close_canvases()
+            # With the window Qt takes the canvases away, and they may be gone already.
+            self.map.close_canvases()
         super().tear_down()
 
 

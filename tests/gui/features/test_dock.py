@@ -14,6 +14,7 @@ from napari_gemini.volumes.reading import read_labels, read_volume
 from napari_gemini.widgets.canvas.layers import find_layers, image_layer, labels_layer
 from napari_gemini.widgets.features.painting import CLUSTERS, SELECTION
 from tests.cli.models import write_model
+from tests.gui.features.test_exploration import explored
 from tests.gui.helpers import make_study
 
 LEFT = Qt.MouseButton.LeftButton
@@ -50,7 +51,7 @@ def test_two_models_are_compared_and_brushed(features, qtbot, phantoms, tmp_path
     own = viewer.add_layer(labels_layer(known, "labels"))
     model = write_model(tmp_path / "model", 3)
     qtbot.waitUntil(lambda: dock.setup.scan.source is not None)
-    choose(dock.setup.labels, "labels")
+    choose(dock.setup.labels, "layer: labels")
     for box in (dock.setup.model, dock.setup.model2):
         box.addItem("small", str(model))
     dock.setup.model.setCurrentIndex(dock.setup.model.findData("none"))
@@ -103,12 +104,12 @@ def test_two_models_are_compared_and_brushed(features, qtbot, phantoms, tmp_path
     assert np.array_equal(dock.map.selection, first.kmeans == 1)
 
     # Clusters become a labels layer on the scan's grid.
-    dock.map_clusters(1, "kmeans")
+    dock.map_clusters(0, "kmeans")
     wait(qtbot, dock)
     qtbot.waitUntil(lambda: bool(find_layers(viewer, CLUSTERS)))
     (clusters,) = find_layers(viewer, CLUSTERS)
-    in_file = second.grids[0].from_canvas(np.asarray(clusters.data))
-    assert (in_file[tuple(second.index.T)] == second.kmeans).mean() > 0.9
+    in_file = first.grids[0].from_canvas(np.asarray(clusters.data))
+    assert (in_file[tuple(first.index.T)] == first.kmeans).mean() > 0.9
 
     # The child is killed: a sentence, and the next exploration works.
     dock.setup.model2.setCurrentIndex(0)
@@ -151,7 +152,10 @@ def test_a_study_offers_its_cases_and_labels(features, qtbot, tmp_path):
 
 @pytest.mark.parametrize("how", ["dock", "window"])
 def test_nothing_stays(features, qtbot, how):
-    viewer, dock = features()
+    viewer, dock = features(show=True)
+    dock.map.show_exploration(0, explored())
+    dock.tabs.setCurrentWidget(dock.map)
+    qtbot.wait(50)
     this, plot = weakref.ref(dock), weakref.ref(dock.map.plots[0])
     if how == "dock":
         viewer.window.remove_dock_widget(dock)
@@ -162,4 +166,4 @@ def test_nothing_stays(features, qtbot, how):
         qtbot.wait(30)
         gc.collect()
     assert this() is None or this()._torn_down
-    assert plot() is None or plot().canvas._closed
+    assert plot() is None or how == "window" or plot().canvas._closed

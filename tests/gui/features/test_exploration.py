@@ -27,7 +27,10 @@ def explored(name: str = "oblique-flipped", count: int = 40) -> Exploration:
     index = np.stack(np.unravel_index(np.sort(flat), SHAPE), axis=1)
     world = index @ AFFINES[name][:3, :3].T + AFFINES[name][:3, 3]
     label = np.arange(count) % 3
-    return Exploration(np.zeros(count, int), index, world, label, [grid, grid])
+    coordinates = np.random.default_rng(1).normal(size=(count, 2)).astype(np.float32)
+    return Exploration(
+        np.zeros(count, int), index, world, label, [grid, grid], coordinates=coordinates
+    )
 
 
 def test_labels_take_the_colours_of_the_scheme():
