@@ -204,7 +204,7 @@ class DeformationView(QObject):
             ndim=grid.ndim,
             name=f"displacement, {self.pair.unit}",
             vector_style="arrow",
-            edge_width=2.5 * _line_width(grid),
+            edge_width=2 * _line_width(grid),
             features=features,
             edge_color="length",
             edge_colormap="turbo",
@@ -243,4 +243,4 @@ class DeformationView(QObject):
 
 def _line_width(grid: Any) -> float:
     """Return a width in data units that is thin on any scan."""
-    return max(grid.shape) / 600
+    return float(max(grid.shape)) / 280

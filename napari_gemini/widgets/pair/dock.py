@@ -18,7 +18,7 @@ from napari_gemini.widgets.pair.choices import Choices
 from napari_gemini.widgets.pair.composition import MODES
 from napari_gemini.widgets.pair.evidence_panel import EvidencePanel
 from napari_gemini.widgets.pair.folds import Fold, find_folds
-from napari_gemini.widgets.pair.look_panel import LookPanel
+from napari_gemini.widgets.pair.look_panel import STEPS, LookPanel
 from napari_gemini.widgets.pair.map_layers import MAPS
 from napari_gemini.widgets.pair.match_panel import MatchPanel, Request
 from napari_gemini.widgets.pair.numbers import collect, headline, label_names
@@ -236,8 +236,11 @@ class CorrespondenceDock(Dock):
     def _fill_panels(self, pair: PairData) -> None:
         words = f"Fixed: {pair.fixed_name}\nMoving: {pair.moving_name}"
         self.look_panel.set_pair(words, pair.back is not None)
-        self._set_view("side")
         assert self.view is not None
+        # What the panel shows holds for the new pair as well.
+        self.view.composition.mode = self.look_panel.mode.currentData()
+        self.view.set_t(self.look_panel.t.value() / STEPS)
+        self._set_view("side")
         available = {stem for stem in MAPS if pair.has(stem)}
         self.evidence_panel.set_pair(available, self.view.deformation.spacing, pair.unit)
         self.view.cursor.follows = self.look_panel.follow.isChecked()

@@ -247,7 +247,7 @@ class LinkedCursor(QObject):
                 name="linked cursor",
                 vector_style="line",
                 edge_color=self.colour,
-                edge_width=max(grid.shape) / 250,
+                edge_width=max(grid.shape) / 130,
                 blending="translucent_no_depth",
                 metadata=metadata_of(ROLE, grid, self.pair),
                 **grid.layer_options(),

@@ -94,7 +94,7 @@ class MatchPanel(QWidget):
         self.refine.setSpecialValueText("automatic")
         self.refine.setToolTip(
             "Steps of instance refinement on this pair: better alignment for more time.\n"
-            "Automatic: none with a model, 100 without"
+            "Automatic: 100"
         )
         self._models: list[ModelChoice] = []
 

@@ -96,6 +96,11 @@ def test_every_way_of_looking(open_pair, qtbot):
     assert first(viewer, WARPED) is not None
     look.view.setCurrentIndex(0)
     assert not first(viewer, WARPED).visible
+    # Another pair is looked at in the same way.
+    dock.swap()
+    assert dock.view.composition.t == look.t.value() / STEPS
+    assert dock.view.composition.mode == look.mode.currentData()
+    dock.swap()
     viewer.dims.ndisplay = 3
     look.view.setCurrentIndex(1)
     assert layer_info(first(viewer, WARPED)).provenance["moving"] == "moving scan"
