@@ -51,7 +51,7 @@ Refine = Annotated[
         "--refine",
         min=0,
         metavar="N",
-        help="Steps of instance refinement. Without it: 0 with a model, 100 without.",
+        help="Steps of instance refinement; 100 unless given, 0 takes the network's own field.",
     ),
 ]
 Spacing = Annotated[

@@ -43,7 +43,7 @@ ModelSpec = Annotated[str, AfterValidator(_model_spec), Field(min_length=1)]
 #: ``none``: identity plus refinement; no value: the shipped model of the dimension, else ``none``.
 OptionalModel = Annotated[str | None, AfterValidator(_model_spec)]
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
-#: None: what suits the model (no refinement with one, 100 steps without).
+#: None: 100 steps; 0 takes the network's own field as it is.
 RefineSteps = Annotated[int | None, Field(ge=0)]
 #: Of the grid to compute on, in mm (pixels where they are unknown); None: what suits the pair.
 Spacing = Annotated[float | None, Field(gt=0)]

@@ -10,7 +10,7 @@ import pytest
 from napari_gemini import resources
 from napari_gemini.engine.tasks import serving
 from napari_gemini.engine.tasks.pair_matching import (
-    STEPS_WITHOUT_MODEL,
+    DEFAULT_STEPS,
     grid_of,
     intensity_mode,
     refine_steps,
@@ -77,10 +77,10 @@ def test_a_general_model_has_no_spacing_and_no_contrast_of_its_own(shipped: Path
     assert intensity_mode(plain, serve("general-2d", 2, "cpu")) == "percentile"
 
 
-def test_without_a_trained_deformer_the_field_is_refined(own_models: Path) -> None:
+def test_a_field_is_refined_unless_told_otherwise(own_models: Path) -> None:
     write_model(own_models / "features", trained=["backbone"])
     write_model(own_models / "whole")
-    expected = {"features": STEPS_WITHOUT_MODEL, "whole": 0, "none": STEPS_WITHOUT_MODEL}
+    expected = {"features": DEFAULT_STEPS, "whole": DEFAULT_STEPS, "none": DEFAULT_STEPS}
     for name, steps in expected.items():
         assert refine_steps(None, serve(name, 2, "cpu")) == steps
         assert refine_steps(7, serve(name, 2, "cpu")) == 7

@@ -30,7 +30,7 @@ from napari_gemini.volumes.intensity import choose_intensity_mode, normalise
 from napari_gemini.volumes.volume import Volume
 
 #: Refinement steps where no deformer serves and the user says nothing.
-STEPS_WITHOUT_MODEL = 100
+DEFAULT_STEPS = 100
 #: Finest grid without --spacing: a full-size brain pair then fits into 12 GB.
 MAX_VOXELS = {2: 4_000_000, 3: 6_000_000}
 
@@ -124,11 +124,12 @@ def refine_steps(asked: int | None, serving: Serving) -> int:
     if asked == 0 and serving.network is not None and not serving.deforms:
         raise InputError(
             f"The model {serving.name} gives features and no deformation, so nothing would move "
-            f"without refinement; leave out --refine or give --refine {STEPS_WITHOUT_MODEL}."
+            f"without refinement; leave out --refine or give --refine {DEFAULT_STEPS}."
         )
     if asked is not None:
         return asked
-    return 0 if serving.deforms else STEPS_WITHOUT_MODEL
+    # A network's own field is a draft that may fold; refined it is better and does not.
+    return DEFAULT_STEPS
 
 
 def intensity_mode(volume: Volume, serving: Serving) -> str:
