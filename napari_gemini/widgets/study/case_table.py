@@ -35,7 +35,7 @@ from napari_gemini.widgets.study.tables import plain_table
 _SWATCH = 8
 _SORT = Qt.ItemDataRole.UserRole + 1
 #: Narrow enough for a dock; the rest is a matter of dragging.
-_WIDTHS = dict(zip(COLUMNS, (96, 72, 48, 66, 64, 58, 48), strict=True))
+_WIDTHS = dict(zip(COLUMNS, (106, 68, 46, 62, 62, 56, 48), strict=True))
 
 
 class CaseModel(QAbstractTableModel):

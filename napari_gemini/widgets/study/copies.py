@@ -177,7 +177,7 @@ def adopt_layer(labelling: Labelling, layer: Labels) -> None:
 def _take(labelling: Labelling, view: CaseView, labels: Volume, source: str) -> None:
     if labelling.view is not view:
         raise InputError(f"{view.case} is no longer shown, so {source} was not copied to it.")
-    put_labels(labelling, np.asarray(labels.data), source, f"The labels of {source}")
+    put_labels(labelling, np.asarray(labels.data), source, f"the labels of {source}")
 
 
 def put_labels(labelling: Labelling, labels: NDArray[Any], source: str, what: str) -> None:
@@ -192,7 +192,7 @@ def put_labels(labelling: Labelling, labels: NDArray[Any], source: str, what: st
     source
         Where they come from, noted in the layer's provenance.
     what
-        How sentences begin that speak of them.
+        What sentences call them, such as ``the draft from a``.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def put_labels(labelling: Labelling, labels: NDArray[Any], source: str, what: st
         if info is not None:
             info.provenance.setdefault("copied_from", []).append(source)
         labelling.talk.tell(
-            "info", f"{what} are on {view.case} now ({count} voxels changed); undo takes them back."
+            "info", f"{view.case} took {what} ({count} voxels changed); undo takes them back."
         )
 
     if not view.values().any() or not labelling.session.preferences.confirm_overwrite:
@@ -221,7 +221,7 @@ def put_labels(labelling: Labelling, labels: NDArray[Any], source: str, what: st
     labelling.talk.offer(
         "labels",
         Offer(
-            f"{what} are ready, and {view.case} has labels already.",
+            f"{view.case} has labels already: how shall it take {what}?",
             (
                 ("Fill unlabelled voxels", lambda: put("fill")),
                 ("Replace all", lambda: put("replace")),

@@ -112,7 +112,7 @@ def _offer_draft(
     labelling: Labelling, study: Study, source: str, target: str, out: Path, how: str
 ) -> None:
     """Put a draft on its case, or wait until that case is shown again."""
-    what = f"The draft from {source} by {how}"
+    what = f"the draft from {source} by {how}"
 
     def read(put: Callable[[Any], None]) -> None:
         in_thread(
@@ -139,7 +139,7 @@ def _offer_draft(
         labelling.when_shown(target, lambda: read(put))
 
     actions = ((f"Show {target}", show), ("Leave", lambda: labelling.talk.withdraw("draft")))
-    labelling.talk.offer("draft", Offer(f"{what} for {target} is ready.", actions))
+    labelling.talk.offer("draft", Offer(f"For {target} {what} is ready.", actions))
 
 
 def draft_file(folder: Path) -> Path:

@@ -79,8 +79,10 @@ class Ownership(QObject):
             return
         try:
             taken = session.take_lock()
+            if not taken:
+                session.study.reload()
         except GeminiError:
-            return  # the folder cannot be written to: still only to be looked at
+            return  # the folder cannot be written to or read now: still only to be looked at
         if not taken:
             self._looked()
             return

@@ -127,6 +127,8 @@ def test_a_second_window_looks_on_and_takes_over(make_napari_viewer, study, qtbo
         owner.stdin.write("\n")
         owner.stdin.flush()
         assert owner.stdout.readline().strip() == "saved"
+        qtbot.waitUntil(lambda: session.study.case("case1").role == "labelled", timeout=6000)
+        assert session.read_only
     finally:
         owner.kill()
         owner.wait()
