@@ -33,7 +33,7 @@ from napari_gemini.widgets.features.runner import ExploreRunner, Wanted
 from napari_gemini.widgets.features.setup_panel import SetupPanel
 from napari_gemini.widgets.pair.inputs import Source, label_sources, scan_sources
 from napari_gemini.widgets.pair.partner import dock_of
-from napari_gemini.widgets.probing.viewers import viewers_of
+from napari_gemini.widgets.probing.viewers import join_tabs, viewers_of
 
 if TYPE_CHECKING:
     import napari
@@ -84,6 +84,11 @@ class FeaturesDock(Dock):
         self._update.setSingleShot(True)
         self._update.setInterval(0)
         self._update.timeout.connect(self._update_lists)
+        # Where a dock is can be changed when napari has placed it.
+        self._join_later = QTimer(self)
+        self._join_later.setSingleShot(True)
+        self._join_later.setInterval(0)
+        self._join_later.timeout.connect(self._join)
         self._connect()
         self._set_running(False)
         self._update_lists()
@@ -117,6 +122,10 @@ class FeaturesDock(Dock):
         self.clusters.map_wanted.connect(self.map_clusters)
 
     # -- lists ---------------------------------------------------------------------------------
+
+    def _join(self) -> None:
+        if not self._torn_down:
+            join_tabs(self)
 
     def _soon(self, *_: Any) -> None:
         self._update.start()
@@ -245,6 +254,7 @@ class FeaturesDock(Dock):
 
     def _on_stopped(self) -> None:
         self._set_running(False)
+        self.status.setVisible(True)
         self.status.setText("Stopped. What is shown is unfinished.")
 
     def _on_stop(self) -> None:
@@ -259,6 +269,7 @@ class FeaturesDock(Dock):
         self.stop.setEnabled(True)
         self.stop.setVisible(running)
         self.progress.setVisible(running)
+        self.status.setVisible(running)
         self.progress.setRange(0, 0)
 
     # -- brushing ------------------------------------------------------------------------------
@@ -322,6 +333,8 @@ class FeaturesDock(Dock):
         if changed and self.parent() is None:
             self.tear_down()
             self.deleteLater()
+        elif changed and not self._torn_down:
+            self._join_later.start()
         return super().event(event)
 
     def tear_down(self) -> None:
@@ -330,6 +343,7 @@ class FeaturesDock(Dock):
             return
         self._torn_down = True
         self._update.stop()
+        self._join_later.stop()
         self.brush.tear_down()
         self.runner.tear_down()
         if not self.session.closed:

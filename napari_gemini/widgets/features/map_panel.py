@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QSplitter,
     QVBoxLayout,
     QWidget,
@@ -75,6 +76,14 @@ class MapPanel(QWidget):
         self.none.clicked.connect(lambda: self.select(np.zeros(len(self.selection), bool)))
         self.plots[0].canvas.native.setToolTip(_HELP)
         self.plots[1].canvas.native.setToolTip(_HELP)
+        for words in (self.legend, self.count):
+            # Long names wrap and never widen the dock.
+            words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        for box in (self.colour_by, self.pick):
+            box.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
+            box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         form = QFormLayout()
         form.addRow("Colour by", self.colour_by)
         form.addRow("Select", self.pick)

@@ -35,7 +35,7 @@ from napari_gemini.widgets.probing.marks import (
 )
 from napari_gemini.widgets.probing.probe_panel import ProbePanel
 from napari_gemini.widgets.probing.runner import ProbeRunner
-from napari_gemini.widgets.probing.viewers import grid_of, jump, viewers_of
+from napari_gemini.widgets.probing.viewers import grid_of, join_tabs, jump, viewers_of
 
 if TYPE_CHECKING:
     import napari
@@ -80,6 +80,11 @@ class ProbeDock(Dock):
         self._attach_later.setSingleShot(True)
         self._attach_later.setInterval(0)
         self._attach_later.timeout.connect(self._attach)
+        # Where a dock is can be changed when napari has placed it.
+        self._join_later = QTimer(self)
+        self._join_later.setSingleShot(True)
+        self._join_later.setInterval(0)
+        self._join_later.timeout.connect(self._join)
         self._connect()
         self._key = bind(self.session.viewer, _KEY, self.keep, "Keep the probe as a landmark")
         self.session.add_close_guard(self.may_close)
@@ -108,6 +113,10 @@ class ProbeDock(Dock):
         table.jump_wanted.connect(self._jump_to_landmark)
         table.import_wanted.connect(lambda names: self.bring([Path(name) for name in names]))
         table.export_wanted.connect(lambda name: self.export(Path(name)))
+
+    def _join(self) -> None:
+        if not self._torn_down:
+            join_tabs(self)
 
     def _soon(self, *_: Any) -> None:
         self._attach_later.start()
@@ -450,6 +459,8 @@ class ProbeDock(Dock):
         if changed and self.parent() is None:
             self.tear_down()
             self.deleteLater()
+        elif changed and not self._torn_down:
+            self._join_later.start()
         return super().event(event)
 
     def tear_down(self) -> None:
@@ -458,6 +469,7 @@ class ProbeDock(Dock):
             return
         self._torn_down = True
         self._attach_later.stop()
+        self._join_later.stop()
         self.clicks.detach()
         self._forget_layers()
         self.runner.tear_down()

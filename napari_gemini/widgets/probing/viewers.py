@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
 
 from napari_gemini.volumes.geometry import FloatArray
 from napari_gemini.widgets.canvas.grid import CanvasGrid
 from napari_gemini.widgets.common.session import Session
 from napari_gemini.widgets.pair.pair_data import PairData
-from napari_gemini.widgets.pair.partner import PartnerView
+from napari_gemini.widgets.pair.partner import PartnerView, dock_of
 from napari_gemini.widgets.pair.shown import data_to_world
 from napari_gemini.widgets.probing.landmarks import Side
 
@@ -68,3 +68,21 @@ def jump(viewer: ViewerModel, grid: CanvasGrid, world: FloatArray) -> None:
     sight = np.array(viewer.canvas.size) / viewer.camera.zoom / 2
     if np.any(np.abs(shown - np.array(viewer.camera.center)[-2:]) > sight):
         viewer.camera.center = (0.0, float(shown[0]), float(shown[1]))
+
+
+def join_tabs(dock: QWidget) -> None:
+    """Lay a dock over the Correspondence dock, as a tab, so that the canvases keep their room."""
+    from napari_gemini.widgets.pair.dock import CorrespondenceDock
+
+    mine = dock_of(dock)
+    main = None if mine is None else mine.parent()
+    if mine is None or mine.isFloating() or not isinstance(main, QMainWindow):
+        return
+    for other in main.findChildren(CorrespondenceDock):
+        theirs = dock_of(other)
+        if theirs is None or theirs.isFloating() or theirs in main.tabifiedDockWidgets(mine):
+            continue
+        if main.dockWidgetArea(theirs) == main.dockWidgetArea(mine):
+            main.tabifyDockWidget(theirs, mine)
+            mine.raise_()
+            return
