@@ -40,6 +40,30 @@ class _Ended:
     cancelled: bool = False
 
 
+@dataclass(frozen=True)
+class _Listener:
+    """Whom a job is told of."""
+
+    on_event: OnEvent | None
+    on_result: OnResult | None
+    on_error: OnError | None
+    on_cancelled: Callable[[], None] | None
+
+    def hear(self, event: Event) -> None:
+        if self.on_event is not None:
+            self.on_event(event)
+
+    def end(self, ended: _Ended) -> None:
+        if ended.cancelled:
+            if self.on_cancelled is not None:
+                self.on_cancelled()
+        elif ended.error is not None:
+            if self.on_error is not None:
+                self.on_error(ended.error)
+        elif self.on_result is not None:
+            self.on_result(ended.values or {})
+
+
 @dataclass(eq=False)
 class JobHandle:
     """A job that was given to the engine.
@@ -143,28 +167,22 @@ class QtEngine:
         )
         handle._worker = worker
         self._handles = [*(h for h in self._handles if h.active), handle]
-        done: list[bool] = []
+        # Workers that have ended are kept by napari; what they call is let go of, or docks would
+        # stay with them.
+        listening = [_Listener(on_event, on_result, on_error, on_cancelled)]
 
         def end(ended: _Ended) -> None:
-            if done:
-                return
-            done.append(True)
             handle.active = False
-            if ended.cancelled:
-                if on_cancelled is not None:
-                    on_cancelled()
-            elif ended.error is not None:
-                if on_error is not None:
-                    on_error(ended.error)
-            elif on_result is not None:
-                on_result(ended.values or {})
+            for listener in [listening.pop() for _ in range(len(listening))]:
+                listener.end(ended)
 
         def hear(batch: list[Event | _Ended]) -> None:
             for event in batch:
                 if isinstance(event, _Ended):
                     end(event)
-                elif on_event is not None and handle.active:
-                    on_event(event)
+                elif handle.active:
+                    for listener in listening:
+                        listener.hear(event)
 
         def stop() -> None:
             # The task manager stopped the worker; the job itself has to be told.

@@ -33,9 +33,18 @@ def in_background(
     """
     from napari.qt.threading import create_worker
 
-    worker = create_worker(function, _start_thread=False, _ignore_errors=True)
-    worker.returned.connect(on_done)
-    worker.errored.connect(lambda error: on_error(words_of(error)))
+    # napari keeps workers that have ended; what they call is let go of, or docks would stay too.
+    work: list[Callable[[], Result]] = [function]
+    done, failed = [on_done], [on_error]
+
+    def let_go() -> None:
+        for calls in (work, done, failed):
+            calls.clear()
+
+    worker = create_worker(lambda: work[0](), _start_thread=False, _ignore_errors=True)
+    worker.returned.connect(lambda result: [call(result) for call in done])
+    worker.errored.connect(lambda error: [call(words_of(error)) for call in failed])
+    worker.finished.connect(let_go)
     worker.start()
     return worker
 
