@@ -56,7 +56,9 @@ def label_colours(colours: Mapping[int, str]) -> Any:
     """Return napari's colour map for the labels of a study."""
     from napari.utils.colormaps import direct_colormap
 
-    return direct_colormap({**colours, 0: "transparent", None: "gray"})
+    table: dict[int | None, str] = {0: "transparent", None: "gray"}
+    table.update(colours)
+    return direct_colormap(table)
 
 
 def map_layer(
