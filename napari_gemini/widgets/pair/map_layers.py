@@ -57,7 +57,8 @@ def label_colours(colours: Mapping[int, str]) -> Any:
     from napari.utils.colormaps import direct_colormap
 
     table: dict[int | None, str] = {0: "transparent", None: "gray"}
-    table.update(colours)
+    for value, colour in colours.items():
+        table[value] = colour
     return direct_colormap(table)
 
 
