@@ -36,7 +36,9 @@ class ClustersPanel(QWidget):
         self.table = QTableWidget(0, 0)
         self.table.setMinimumHeight(250)
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        header = self.table.horizontalHeader()
+        assert header is not None
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         words = QLabel(_WORDS)
         words.setWordWrap(True)
         words.setTextFormat(Qt.TextFormat.PlainText)

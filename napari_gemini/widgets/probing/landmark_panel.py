@@ -49,8 +49,10 @@ class LandmarkPanel(QWidget):
         self.table = QTableWidget(0, 4)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setMinimumHeight(150)
-        self.table.verticalHeader().hide()
-        header = self.table.horizontalHeader()
+        header, side = self.table.horizontalHeader(), self.table.verticalHeader()
+        assert header is not None
+        assert side is not None
+        side.hide()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setStretchLastSection(True)
         self.table.itemChanged.connect(self._on_changed)
@@ -105,7 +107,9 @@ class LandmarkPanel(QWidget):
         table = self.table
         table.blockSignals(True)
         table.setHorizontalHeaderLabels(["Name", f"Error {unit}", "Fixed", "Moving"])
-        table.horizontalHeaderItem(1).setToolTip(
+        error_title = table.horizontalHeaderItem(1)
+        assert error_title is not None
+        error_title.setToolTip(
             "From where the deformation sends the fixed point to where the landmark is."
         )
         table.setRowCount(len(landmarks))
