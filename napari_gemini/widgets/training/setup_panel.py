@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from napari_gemini.engine.device import format_bytes
 from napari_gemini.engine.jobs import PingJob, TrainJob, make_job
+from napari_gemini.engine.starting import starting_network
 from napari_gemini.errors import GeminiError, StudyError
 from napari_gemini.settings import NetworkSettings, TrainSettings, preset
 from napari_gemini.widgets.common.connections import Connections
@@ -39,7 +40,6 @@ from napari_gemini.widgets.training.readiness import (
     study_facts,
 )
 from napari_gemini.widgets.training.readiness_view import ReadinessView
-from napari_gemini.widgets.training.starting import starting_network
 
 if TYPE_CHECKING:
     from napari_gemini.study.study import Study

@@ -1,0 +1,235 @@
+"""Draw the pictures of docs/napari.md: real windows, real work, on the phantom study.
+
+    xvfb-run -a -s "-screen 0 1280x800x24" python scripts/make_tour.py
+
+Takes some minutes: a short training runs in the background of the window that is pictured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+from PIL import Image
+from qtpy.QtCore import QBuffer, QIODevice
+from qtpy.QtWidgets import QApplication, QWidget
+
+from napari_gemini.settings import preset
+from napari_gemini.widgets.canvas.layers import find_layers
+from napari_gemini.widgets.common.session import get_session
+from napari_gemini.widgets.features.dock import FeaturesDock
+from napari_gemini.widgets.files.samples import phantom_study
+from napari_gemini.widgets.pair.dock import CorrespondenceDock
+from napari_gemini.widgets.probing.dock import ProbeDock
+from napari_gemini.widgets.study.dock import StudyDock
+from napari_gemini.widgets.study.labelling import labelling_of
+from napari_gemini.widgets.training.dock import TrainDock
+
+IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+SIZE = (1280, 800)
+STEPS = 400
+
+
+def live(seconds: float) -> None:
+    """Let the window draw and answer for a while."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def wait(condition: Callable[[], Any], seconds: float = 600) -> None:
+    """Let the window live until something is true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("the tour waited too long")
+        live(0.05)
+
+
+class Tour:
+    """One window, and the pictures taken of it.
+
+    Parameters
+    ----------
+    theme
+        napari's.
+    out
+        Folder for the pictures.
+    """
+
+    def __init__(self, theme: str, out: Path) -> None:
+        self.out, self.theme = out, theme
+        self.viewer = napari.Viewer(show=True)
+        self.viewer.theme = theme
+        self.session = get_session(self.viewer)
+        self.window: QWidget = self.viewer.window._qt_window
+        self.frames: list[Image.Image] = []
+        self._dock: Any = None
+        self.resize()
+
+    def resize(self) -> None:
+        """Bring the window to the size that the pictures have."""
+        self.window.resize(*SIZE)
+        live(0.5)
+
+    def open(self, dock: QWidget, name: str) -> Any:
+        """Show one dock, the others away."""
+        if self._dock is not None:
+            self._dock.setVisible(False)
+        self._dock = self.viewer.window.add_dock_widget(dock, name=name, area="right")
+        live(1)
+        self.resize()
+        return dock
+
+    def shown(self) -> Image.Image:
+        """Return what the window looks like now."""
+        live(0.4)
+        buffer = QBuffer()
+        buffer.open(QIODevice.OpenModeFlag.ReadWrite)
+        self.window.grab().save(buffer, "PNG")
+        from io import BytesIO
+
+        return Image.open(BytesIO(bytes(buffer.data()))).convert("RGB")
+
+    def picture(self, name: str) -> None:
+        """Save a picture, and keep it for the animation."""
+        image = self.shown()
+        self.frames.append(image)
+        suffix = "" if self.theme == "dark" else f"-{self.theme}"
+        path = self.out / f"napari-{name}{suffix}.png"
+        image.quantize(200, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
+        print(path, flush=True)
+
+    def animate(self) -> None:
+        """Save the animation of all pictures."""
+        small = [frame.resize((SIZE[0] * 3 // 4, SIZE[1] * 3 // 4)) for frame in self.frames]
+        shown = [frame.quantize(128) for frame in small]
+        shown[0].save(
+            self.out / "napari-tour.gif",
+            save_all=True,
+            append_images=shown[1:],
+            duration=2200,
+            loop=0,
+            optimize=True,
+        )
+
+
+def label(tour: Tour, study: Any) -> None:
+    """Label half a case, as a hand would."""
+    tour.open(StudyDock(tour.viewer), "Study")
+    tour.session.open_study(study.folder)
+    tour.session.show_case(study.cases[1].id)
+    live(1)
+    done = np.asarray(labelling_of(tour.session).view.values()).copy()
+    tour.session.show_case(study.cases[5].id)
+    live(1)
+    view = labelling_of(tour.session).view
+    # What a person has drawn so far: two structures in the middle slices.
+    values = view.values()
+    middle = values.shape[2] // 2
+    part = np.isin(done, (1, 2))
+    part[..., : middle - 3] = False
+    part[..., middle + 4 :] = False
+    points = np.argwhere(part)
+    data = view.grid.voxel_to_data(points).round().astype(int)
+    view.labels.data_setitem(tuple(data.T), done[part])
+    view.labels.mode = "paint"
+    labelling_of(tour.session).save_all()
+    live(1)
+    tour.picture("label")
+
+
+def train(tour: Tour) -> str:
+    """Train for a short while; one picture while it runs, one after."""
+    dock = tour.open(TrainDock(tour.viewer), "Train")
+    wait(dock.start_button.isEnabled)
+    settings = preset("quick", 3)
+    settings.steps, settings.checkpoint_every, settings.validate_every = STEPS, 40, 40
+    settings.learning_rate, settings.threads = 3e-3, 1
+    dock.setup.form.value = settings
+    dock.start()
+    wait(lambda: dock.run.progress is not None and dock.run.progress.step > STEPS // 2)
+    tour.picture("train")
+    wait(lambda: dock.run.progress.state != "running")
+    dock.predictions.predict()
+    wait(lambda: bool(dock.predictions.review.items) and not dock.predictions.busy)
+    live(2)
+    tour.picture("predict")
+    return str(dock.run.folder.name)
+
+
+def correspond(tour: Tour, run: str) -> CorrespondenceDock:
+    """Match a pair; one picture side by side, one with the grid."""
+    dock = tour.open(CorrespondenceDock(tour.viewer), "Correspondence")
+    match = dock.match_panel
+    wait(lambda: match.model.findText(run) >= 0)
+    match.model.setCurrentIndex(match.model.findText(run))
+    dock.start()
+    wait(lambda: tour.session.pair is not None)
+    live(3)
+    tour.picture("pair")
+    dock.look_panel.view.setCurrentIndex(1)
+    dock.tabs.setCurrentWidget(dock.evidence_panel)
+    dock.evidence_panel.grid.click()
+    live(2)
+    tour.picture("grid")
+    return dock
+
+
+def probe(tour: Tour) -> None:
+    """Probe one voxel and show what resembles it."""
+    dock = tour.open(ProbeDock(tour.viewer), "Probe")
+    pair = tour.session.pair
+    wait(lambda: dock.pair is pair)
+    voxel = np.array(pair.fixed.shape) * [0.38, 0.5, 0.5]
+    dock.probe_at("fixed", pair.fixed.voxel_to_world(voxel.round()))
+    wait(lambda: dock.latency is not None)
+    live(2)
+    tour.picture("probe")
+
+
+def explore(tour: Tour) -> None:
+    """Lay a scan's features out and select some of them."""
+    dock = tour.open(FeaturesDock(tour.viewer), "Features")
+    wait(lambda: dock.setup.scan.source is not None)
+    dock.start()
+    wait(lambda: dock.runner.busy)
+    wait(lambda: not dock.runner.busy)
+    plot = dock.map.plots[0]
+    places = plot.on_canvas()
+    plot.selected.emit(places[:, 0] > np.percentile(places[:, 0], 75))
+    live(2)
+    tour.picture("features")
+
+
+def main() -> None:
+    """Take the tour."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=IMAGES)
+    parser.add_argument("--theme", default="dark")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        study = phantom_study(3, Path(folder))
+        tour = Tour(options.theme, options.out)
+        label(tour, study)
+        run = train(tour)
+        correspond(tour, run)
+        probe(tour)
+        explore(tour)
+        if options.theme == "dark":
+            tour.animate()
+        print([layer.name for layer in find_layers(tour.viewer)], flush=True)
+        tour.viewer.close()
+
+
+if __name__ == "__main__":
+    main()
