@@ -86,14 +86,10 @@ def _open(make: Any) -> list[LayerData]:
     if viewer is None:
         make()
         return []
-    from napari.qt.threading import create_worker
-
     from napari_gemini.widgets.common.session import get_session
+    from napari_gemini.widgets.common.threads import in_thread
 
     session = get_session(viewer)
-
-    def failed(error: Exception) -> None:
-        _tell(str(error))
 
     def made(study: Study) -> None:
         try:
@@ -103,10 +99,5 @@ def _open(make: Any) -> list[LayerData]:
         except GeminiError as error:
             _tell(str(error))
 
-    create_worker(
-        make,
-        _connect={"returned": made, "errored": failed},
-        _ignore_errors=True,
-        _progress={"total": 0, "desc": "Making the sample study"},
-    )
+    in_thread(make, "Making the sample study", made, _tell)
     return []

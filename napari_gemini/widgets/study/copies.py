@@ -17,9 +17,9 @@ from napari_gemini.volumes.reading import ITK_SUFFIXES, read_labels, suffix_of
 from napari_gemini.volumes.volume import Volume
 from napari_gemini.volumes.writing import write_labels
 from napari_gemini.widgets.canvas.layers import layer_info
+from napari_gemini.widgets.common.threads import in_thread
 from napari_gemini.widgets.study.edits import apply_labels
 from napari_gemini.widgets.study.talk import Offer
-from napari_gemini.widgets.study.threads import in_thread
 
 if TYPE_CHECKING:
     from napari.layers import Labels

@@ -15,9 +15,9 @@ from napari_gemini.volumes.atomic import explain_write_error
 from napari_gemini.volumes.reading import read_labels
 from napari_gemini.volumes.writing import write_volume
 from napari_gemini.widgets.common.models import NO_MODEL, ModelChoice
+from napari_gemini.widgets.common.threads import in_thread
 from napari_gemini.widgets.study.copies import put_labels
 from napari_gemini.widgets.study.talk import Offer
-from napari_gemini.widgets.study.threads import in_thread
 
 if TYPE_CHECKING:
     from napari_gemini.engine.events import Event

@@ -16,6 +16,7 @@ from napari_gemini.errors import StudyError
 from napari_gemini.study.files import Status
 from napari_gemini.study.scheme import LabelScheme
 from napari_gemini.study.study import Study
+from napari_gemini.widgets.common.threads import in_thread
 from napari_gemini.widgets.study.colours import label_name
 from napari_gemini.widgets.study.copies import ask_for_copy
 from napari_gemini.widgets.study.journal import LeftOpen
@@ -23,7 +24,6 @@ from napari_gemini.widgets.study.keys import bind_keys
 from napari_gemini.widgets.study.reading import CaseData
 from napari_gemini.widgets.study.showing import FINISHED, READ_ONLY, CaseShow
 from napari_gemini.widgets.study.talk import Offer
-from napari_gemini.widgets.study.threads import in_thread
 
 if TYPE_CHECKING:
     from napari_gemini.widgets.common.session import Session

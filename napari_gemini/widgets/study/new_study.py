@@ -31,9 +31,9 @@ from napari_gemini.study.candidates import Candidate, list_candidates
 from napari_gemini.study.naming import check_name
 from napari_gemini.volumes.reading import SUFFIXES
 from napari_gemini.widgets.common.forms import settings_form
+from napari_gemini.widgets.common.threads import in_thread
 from napari_gemini.widgets.study.open_layers import LayerCase, layer_cases, write_sources
 from napari_gemini.widgets.study.tables import plain_table
-from napari_gemini.widgets.study.threads import in_thread
 
 if TYPE_CHECKING:
     from napari_gemini.widgets.common.engine import JobHandle

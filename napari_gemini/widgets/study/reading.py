@@ -13,7 +13,7 @@ from napari_gemini.errors import GeminiError
 from napari_gemini.study.study import Study
 from napari_gemini.volumes.reading import ITK_SUFFIXES, suffix_of
 from napari_gemini.volumes.volume import Volume
-from napari_gemini.widgets.study.threads import in_thread
+from napari_gemini.widgets.common.threads import in_thread
 
 if TYPE_CHECKING:
     from napari_gemini.widgets.common.session import Session
