@@ -151,7 +151,9 @@ class Workshop:
             print("The model was not measured; its card says so.", flush=True)
             return []
         content = json.loads(self.scores.read_text("utf-8"))
-        what, command = self.recipe["evaluate"]["what"], f"{self._command()} --stages evaluate"
+        pairs = content["options"]["pairs"]
+        what = f"{self.recipe['evaluate']['what']}, {pairs} pairs"
+        command = f"{self._command()} --pairs {pairs} --stages evaluate"
         rows = []
         for way, title in WAYS.items():
             found = content["ways"].get(way)
@@ -167,8 +169,16 @@ class Workshop:
         return rows
 
     def _command(self) -> str:
-        data = " --data DIR" if self.recipe["data"]["kind"] == "study" else ""
-        return f"python scripts/train_models.py {self.name}{data}"
+        """Return the command that makes this model, also where it was not the recipe's steps."""
+        words = ["python", "scripts/train_models.py", self.name]
+        if self.recipe["data"]["kind"] == "study":
+            words += ["--data", "DIR"]
+        _, steps = self._steps()
+        if steps != self.recipe["pretrain"]["steps"]:
+            words += ["--steps", str(steps)]
+        return shlex.join(
+            [*words, *(word for item in self.options.set for word in ("--set", item))]
+        )
 
     def _publish(self, into: Path, scores: list[dict[str, Any]]) -> Path:
         about = {**self.recipe["about"], "scores": scores, "recipe": self._command()}

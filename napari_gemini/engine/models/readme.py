@@ -36,7 +36,7 @@ def _facts(card: ModelCard, about: About, size: int) -> Iterator[str]:
     if network.velocity_steps:
         layout += f", {network.velocity_steps} scaling-and-squaring steps"
     if network.field_stride > 1:
-        layout += f", field at every {network.field_stride}th voxel"
+        layout += f", field computed in blocks of {network.field_stride} voxels"
     spacing = "x".join(f"{s:g}" for s in card.spacing_mm)
     grid = f"{'x'.join(map(str, card.grid_shape))} voxels"
     if not card.general:

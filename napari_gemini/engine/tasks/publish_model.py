@@ -213,7 +213,9 @@ def _machine(config: Mapping[str, Any]) -> str:
     if str(config.get("device", "")).startswith("cuda"):
         return ", ".join(host.get("gpus", [])) or "a CUDA device"
     cpu, threads = host.get("cpu", ""), config.get("repeatability", {}).get("threads")
-    return f"{cpu}, {threads} threads" if cpu and threads else cpu
+    if not cpu or not threads:
+        return str(cpu)
+    return f"{cpu}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _data_hashes(scans: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
