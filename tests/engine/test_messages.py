@@ -27,10 +27,10 @@ MEAN = {
     "explore": {"image": "a"},
     "cluster-map": {
         "image": "a",
-        **dict.fromkeys(
-            ("image_number", "index", "cluster"),
-            {"npy": "a.npy", "shape": [2], "dtype": "int64"},
-        ),
+        **{
+            key: {"npy": "a.npy", "shape": [2], "dtype": "int64"}
+            for key in ("image_number", "index", "cluster")
+        },
     },
     "probe": {"fixed": "a", "moving": "b"},
     "evaluate": {"predictions": "p", "references": "r", "out": "o"},

@@ -85,9 +85,7 @@ def test_from_a_stroke_to_a_lasso(make_napari_viewer, qtbot, study):
     start(qtbot, train, steps=40, checkpoint_every=4, validate_every=4)
     qtbot.waitUntil(lambda: train.run.progress.checkpoint is not None, timeout=TIMEOUT)
     train.run.stop_button.click()
-    qtbot.waitUntil(
-        lambda: train.run.progress.state in ("stopped", "finished"), timeout=TIMEOUT
-    )
+    qtbot.waitUntil(lambda: train.run.progress.state in ("stopped", "finished"), timeout=TIMEOUT)
     if train.run.progress.state == "stopped":
         train.run.resume_button.click()
     wait_state(qtbot, train, "finished")

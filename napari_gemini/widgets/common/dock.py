@@ -15,6 +15,8 @@ from napari_gemini.widgets.common.session import Session, get_session
 if TYPE_CHECKING:
     import napari
 
+_LEVELS: dict[str, Level] = {level: level for level in get_args(Level)}
+
 
 class Dock(QWidget):
     """Base of the docks.
@@ -67,7 +69,7 @@ class Dock(QWidget):
         self.messages.show_message(level, sentence)
 
     def _on_message(self, level: str, sentence: str) -> None:
-        self.messages.show_message(level if level in get_args(Level) else "info", sentence)
+        self.messages.show_message(_LEVELS.get(level, "info"), sentence)
 
     def tear_down(self) -> None:
         """Let go of everything outside the dock; called once or more when it or the window goes."""

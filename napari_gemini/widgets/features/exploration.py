@@ -157,7 +157,7 @@ def colours_by(
         (n, 4) RGBA in [0, 1]; and (``#rrggbb``, words) of each category. Grey for points in no
         category, and for all of them while it is not known.
     """
-    colours = np.tile(np.float32(_GREY), (len(found), 1))
+    colours = np.tile(np.array(_GREY, dtype=np.float32), (len(found), 1))
     if by == "position":
         return _by_position(found), [("#888888", "red: L to R, green: P to A, blue: I to S")]
     values = categories(found, by)

@@ -76,9 +76,9 @@ class MapPanel(QWidget):
         self.none.clicked.connect(lambda: self.select(np.zeros(len(self.selection), bool)))
         self.plots[0].canvas.native.setToolTip(_HELP)
         self.plots[1].canvas.native.setToolTip(_HELP)
-        for words in (self.legend, self.count):
+        for label in (self.legend, self.count):
             # Long names wrap and never widen the dock.
-            words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         for box in (self.colour_by, self.pick):
             box.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon

@@ -147,7 +147,9 @@ def _set_labels(
     from napari.layers import Labels
     from napari.utils.colormaps import DirectLabelColormap
 
-    table: dict[int | None, Any] = {None: "transparent", 0: "transparent", **colours}
+    table: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
+    for value, colour in colours.items():
+        table[value] = colour
     colormap = DirectLabelColormap(color_dict=table)
     provenance = {"made_by": MAKER, **found.facts}
     layer = next(iter(_ours(viewer, role, grid)), None)

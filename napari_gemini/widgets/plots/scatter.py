@@ -90,7 +90,7 @@ class ScatterPlot(QWidget):
         points = np.asarray(points, dtype=np.float32).reshape(-1, 2)
         if len(points) != len(self.points):
             self.selection = np.zeros(len(points), bool)
-            self.colours = np.tile(np.float32([0.5, 0.5, 0.5, 1]), (len(points), 1))
+            self.colours = np.tile(np.array([0.5, 0.5, 0.5, 1], np.float32), (len(points), 1))
             self._fitted = False
         self.points = points
         if colours is not None:
