@@ -21,6 +21,7 @@ from qtpy.QtCore import QBuffer, QIODevice
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_gemini.settings import preset
+from napari_gemini.volumes.reading import read_labels
 from napari_gemini.widgets.canvas.layers import find_layers
 from napari_gemini.widgets.common.session import get_session
 from napari_gemini.widgets.features.dock import FeaturesDock
@@ -104,15 +105,13 @@ class Tour:
         self.frames.append(image)
         suffix = "" if self.theme == "dark" else f"-{self.theme}"
         path = self.out / f"napari-{name}{suffix}.png"
-        image.quantize(200, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
-            path, optimize=True
-        )
+        image.save(path, optimize=True)
         print(path, flush=True)
 
     def animate(self) -> None:
         """Save the animation of all pictures."""
         small = [frame.resize((SIZE[0] * 3 // 4, SIZE[1] * 3 // 4)) for frame in self.frames]
-        shown = [frame.quantize(128) for frame in small]
+        shown = [frame.quantize(256, method=Image.Quantize.FASTOCTREE) for frame in small]
         shown[0].save(
             self.out / "napari-tour.gif",
             save_all=True,
@@ -127,10 +126,9 @@ def label(tour: Tour, study: Any) -> None:
     """Label half a case, as a hand would."""
     tour.open(StudyDock(tour.viewer), "Study")
     tour.session.open_study(study.folder)
-    tour.session.show_case(study.cases[1].id)
-    live(1)
-    done = np.asarray(labelling_of(tour.session).view.values()).copy()
-    tour.session.show_case(study.cases[5].id)
+    case = study.cases[5].id
+    done = read_labels(study.folder.parent / "labels" / f"{case}.nii.gz").data
+    tour.session.show_case(case)
     live(1)
     view = labelling_of(tour.session).view
     # What a person has drawn so far: two structures in the middle slices.

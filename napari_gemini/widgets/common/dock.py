@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
@@ -74,6 +74,14 @@ class Dock(QWidget):
     def tear_down(self) -> None:
         """Let go of everything outside the dock; called once or more when it or the window goes."""
         self.connections.drop()
+
+    def event(self, event: QEvent | None) -> bool:
+        """Let go when napari takes the dock out of its window: its × sends no close event."""
+        changed = event is not None and event.type() == QEvent.Type.ParentChange
+        if changed and self.parent() is None:
+            self.tear_down()
+            self.deleteLater()
+        return bool(super().event(event))
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Let go when the dock is closed."""

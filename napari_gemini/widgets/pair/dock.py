@@ -6,7 +6,7 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QTabWidget
 
 from napari_gemini.errors import GeminiError
@@ -423,14 +423,6 @@ class CorrespondenceDock(Dock):
             self.look_panel.partner.setText("")
             self.numbers_panel.show_numbers("No pair yet: find one, or open a result.", None)
             self.evidence_panel.set_folds(None, "mm", 3)
-
-    def event(self, event: QEvent | None) -> bool:
-        """Notice that napari took the dock out of its window."""
-        changed = event is not None and event.type() == QEvent.Type.ParentChange
-        if changed and self.parent() is None:
-            self.tear_down()
-            self.deleteLater()
-        return super().event(event)
 
     def tear_down(self) -> None:
         """End what runs and the second canvas; called once or more."""

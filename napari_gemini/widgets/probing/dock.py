@@ -454,12 +454,9 @@ class ProbeDock(Dock):
         return bool(answer == QMessageBox.StandardButton.Yes)
 
     def event(self, event: QEvent | None) -> bool:
-        """Notice that napari took the dock out of its window."""
+        """Take a place among the tabs once napari has put the dock into its window."""
         changed = event is not None and event.type() == QEvent.Type.ParentChange
-        if changed and self.parent() is None:
-            self.tear_down()
-            self.deleteLater()
-        elif changed and not self._torn_down:
+        if changed and self.parent() is not None and not self._torn_down:
             self._join_later.start()
         return super().event(event)
 
