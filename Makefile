@@ -50,7 +50,7 @@ demo-2d: ARGS += --2d
 demo-2d: demo
 
 test: $(DEV_STAMP)
-	@$(DISPLAY_WRAPPER) $(BIN)/python -m pytest -n $(TEST_JOBS) $(ARGS)
+	@$(DISPLAY_WRAPPER) $(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal $(ARGS)
 
 lint: $(DEV_STAMP)
 	@$(BIN)/ruff check .
@@ -58,7 +58,7 @@ lint: $(DEV_STAMP)
 	@$(BIN)/mypy
 
 coverage: $(DEV_STAMP)
-	@$(DISPLAY_WRAPPER) $(BIN)/python -m pytest -n $(TEST_JOBS) --cov --cov-report= $(ARGS)
+	@$(DISPLAY_WRAPPER) $(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report
 	@for part in $(COVERED); do \
 	    echo "napari_gemini/$$part: at least $(COVERAGE_FLOOR) % of lines"; \

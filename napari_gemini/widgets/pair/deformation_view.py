@@ -26,8 +26,10 @@ from napari_gemini.widgets.pair.shown import (
     metadata_of,
     plain_thumbnail,
     put,
+    removing,
     shown_plane,
     take_away,
+    watch_removals,
     world_to_data,
 )
 
@@ -72,6 +74,8 @@ class DeformationView(QObject):
         self._longest: float | None = None
         self._drawn: tuple[Any, ...] | None = None
         self._connections = Connections()
+        for model in (viewer, partner):
+            watch_removals(model)
         for event in (viewer.dims.events.current_step, viewer.dims.events.order):
             self._connections.connect(event, self._on_slice)
         self._connections.connect(viewer.dims.events.ndisplay, self._on_slice)
@@ -228,12 +232,17 @@ class DeformationView(QObject):
             self._longest = max(length, 1e-3)
         return self._longest
 
+    def _emptying(self) -> bool:
+        viewers = (self._viewer(), self._partner())
+        return any(viewer is not None and removing(viewer) for viewer in viewers)
+
     def _on_slice(self, event: Any = None) -> None:
-        self.refresh()
+        if not self._emptying():
+            self.refresh()
 
     def _on_partner(self, event: Any = None) -> None:
         plane = self._plane()
-        if self.shows_grid and plane is not None:
+        if self.shows_grid and plane is not None and not self._emptying():
             self._draw_partner(plane)
 
     def tear_down(self) -> None:

@@ -21,8 +21,10 @@ from napari_gemini.widgets.pair.shown import (
     metadata_of,
     plain_thumbnail,
     put,
+    removing,
     same_selection,
     shown_plane,
+    watch_removals,
     world_to_data,
 )
 
@@ -118,6 +120,8 @@ class LinkedCursor(QObject):
         self._callbacks: list[tuple[Any, Any]] = []
         self._listen("fixed", fixed_viewer)
         self._listen("moving", moving_viewer)
+        for viewer in (fixed_viewer, moving_viewer):
+            watch_removals(viewer)
 
     def _listen(self, side: Side, viewer: ViewerModel) -> None:
         this = ref(self)
@@ -266,6 +270,8 @@ class LinkedCursor(QObject):
         """Follow a slider: the cursor keeps its place in the plane and changes the slice."""
         viewer = self.viewer(side)
         if self._busy or viewer is None or viewer.dims.ndim != self.pair.ndim:
+            return
+        if any(model is not None and removing(model) for model in map(self.viewer, _OTHER)):
             return
         grid = self.grid(side)
         data = world_to_data(grid, viewer.dims.point)

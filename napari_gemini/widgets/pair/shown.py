@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet, ref
 
 import numpy as np
 from numpy.typing import ArrayLike
+from qtpy.QtCore import QTimer
 
 from napari_gemini.volumes.geometry import FloatArray
 from napari_gemini.widgets.canvas.grid import CanvasGrid
@@ -102,6 +104,40 @@ def put(viewer: ViewerModel, layer: Layer, below: Sequence[str] = ()) -> Layer:
     return layer
 
 
+_watched: WeakSet[Any] = WeakSet()
+_removing: WeakSet[Any] = WeakSet()
+
+
+def watch_removals(viewer: ViewerModel) -> None:
+    """Let :func:`removing` know when layers leave a viewer."""
+    if viewer in _watched:
+        return
+    _watched.add(viewer)
+    weak = ref(viewer)
+
+    def settled() -> None:
+        model = weak()
+        if model is not None:
+            _removing.discard(model)
+
+    def begins(event: Any = None) -> None:
+        model = weak()
+        if model is not None and model not in _removing:
+            _removing.add(model)
+            QTimer.singleShot(0, settled)
+
+    viewer.layers.events.removing.connect(begins)
+
+
+def removing(viewer: ViewerModel) -> bool:
+    """Say whether layers are leaving a viewer right now.
+
+    Their going moves the sliders. Whoever follows sliders must not put layers back meanwhile: a
+    viewer that is being emptied would never become empty.
+    """
+    return viewer in _removing
+
+
 def plain_thumbnail(layer: Any) -> None:
     """Keep napari from painting every vector into a layer's thumbnail, piece by piece in Python.
 
@@ -112,10 +148,13 @@ def plain_thumbnail(layer: Any) -> None:
 
 def take_away(viewer: ViewerModel, *roles: str) -> None:
     """Remove what this dock made, of some roles or all."""
+    before = removing(viewer)
     with same_selection(viewer):
         for layer in ours(viewer, *roles):
             if layer in viewer.layers:
                 viewer.layers.remove(layer)
+    if not before:
+        _removing.discard(viewer)
 
 
 def world_to_data(grid: CanvasGrid, position: ArrayLike) -> FloatArray:

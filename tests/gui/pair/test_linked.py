@@ -160,3 +160,16 @@ def test_a_crosshair_leaves_its_middle_free():
     assert (arms[:, 0, 0] == 7).all()
     assert (np.abs(arms[:, 0, 1:] - middle[1:]).max(axis=1) > 0.2).all()
     assert crosshair(grid, middle, None).shape == (6, 2, 3)
+
+
+def test_a_viewer_that_is_emptied_becomes_empty(open_pair):
+    """Layers that go move the sliders, and what follows the sliders must not come back."""
+    viewer, dock, _ = open_pair(make_pair())
+    dock.view.deformation.set_grid(True)
+    dock.view.deformation.set_arrows(True)
+    world = dock.view.pair.fixed.voxel_to_world(np.array([4, 5, 6]))
+    dock.view.cursor.jump_to("fixed", world)
+    viewer.layers.clear()
+    assert len(viewer.layers) == 0
+    dock.partner.model.layers.clear()
+    assert len(dock.partner.model.layers) == 0
