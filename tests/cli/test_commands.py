@@ -143,7 +143,7 @@ def test_correspond_with_a_model_says_so(run: Run, scans: list[Path], tmp_path: 
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["model"] == str(model)
     assert -1 <= report["gss_mean"] <= 1
-    assert report["settings"]["refine"] == 0
+    assert report["settings"]["refine"] == 100
     assert (tmp_path / "out" / "gss.nii.gz").is_file()
 
 
