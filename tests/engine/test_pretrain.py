@@ -140,7 +140,7 @@ def test_a_model_with_a_deformer_serves_correspond_at_once(
     models: Path, unlabelled: Study, tmp_path: Path
 ) -> None:
     report = correspond(unlabelled, models / "gemini-mip", tmp_path / "out")
-    assert report["settings"]["refine"] == 0
+    assert report["settings"]["refine"] == 100
     assert report["gss_mean"] is not None
 
 

@@ -89,8 +89,8 @@ def test_the_shipped_model_is_tried_on_the_pair_too(
     shipped = correspond_with_shipped(plan, study, SilentReporter())
     assert shipped is not None
     assert shipped["model"] == "general-2d"
-    # A fresh deformer starts at the identity: nothing is better than before, nor worse.
-    assert shipped["after"] == pytest.approx(result["tre"]["before"], rel=0.05)
+    # A fresh deformer starts at the identity, and the refinement brings the landmarks closer.
+    assert shipped["after"] < result["tre"]["before"]
     text = "\n".join(summarise_demo({**result, "shipped": shipped}))
     assert "shipped model general-2d" in text
     monkeypatch.setattr(serving, "models_folder", lambda: tmp_path / "nothing")
@@ -113,7 +113,7 @@ def test_napari_shows_the_study_and_the_pair(
     assert session.pair.fixed_case == result["pair"]["fixed"]
     roles = {info.role for info in map(layer_info, viewer.layers) if info is not None}
     assert {"image", "labels", "prediction"} <= roles
-    assert len({tuple(layer.scale) for layer in viewer.layers if layer.ndim == 3}) == 1
+    assert len({tuple(layer.scale) for layer in viewer.layers}) == 1
 
 
 def test_only_an_earlier_demo_is_replaced(tmp_path: Path) -> None:
