@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from itertools import pairwise
 
 import numpy as np
 import psutil
@@ -32,9 +33,11 @@ def lasso(qtbot, plot, places: np.ndarray):
     way = [QPoint(int(x), int(y)) for x, y in corners]
     native = plot.canvas.native
     qtbot.mousePress(native, LEFT, pos=way[0])
-    for point in way[1:]:
-        qtbot.mouseMove(native, point)
-        qtbot.wait(5)
+    for before, point in pairwise(way):
+        # As slowly as a hand: moves that come too fast are joined, and corners would be lost.
+        for step in (0.5, 0.9, 1.0):
+            qtbot.mouseMove(native, before + (point - before) * step)
+            qtbot.wait(60)
     qtbot.mouseRelease(native, LEFT, pos=way[-1])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
@@ -33,10 +35,11 @@ def lasso(qtbot, plot: ScatterPlot, corners: np.ndarray, modifier=Qt.KeyboardMod
     native = plot.canvas.native
     way = [QPoint(int(x), int(y)) for x, y in corners]
     qtbot.mousePress(native, LEFT, modifier, way[0])
-    for point in way[1:]:
-        qtbot.mouseMove(native, point)
-        # Qt would deliver only the last of moves that nobody has seen yet.
-        qtbot.wait(5)
+    for before, point in pairwise(way):
+        # As slowly as a hand: moves that come too fast are joined, and corners would be lost.
+        for step in (0.5, 0.9, 1.0):
+            qtbot.mouseMove(native, before + (point - before) * step)
+            qtbot.wait(60)
     qtbot.mouseRelease(native, LEFT, modifier, way[-1])
 
 
