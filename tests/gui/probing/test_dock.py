@@ -50,6 +50,7 @@ def test_a_click_in_either_scan_finds_its_partner(probing, qtbot):
     pair = make_pair()
     viewer, correspondence, dock = probing(pair, show=True)
     correspondence.view.cursor.follows = False
+    dock.panel.model.setCurrentIndex(dock.panel.model.findData("none"))
     main, partner = viewer.window._qt_viewer, correspondence.partner
     world = pair.fixed.voxel_to_world(VOXEL)
     asked = []
