@@ -37,7 +37,9 @@ def test_review_reads_back(tmp_path: Path) -> None:
     ]
     write_review(path, rows)
     assert read_review(path) == rows
-    assert path.read_text(encoding="utf-8").splitlines()[0] == "case,verdict,comment,who,when,source"
+    assert (
+        path.read_text(encoding="utf-8").splitlines()[0] == "case,verdict,comment,who,when,source"
+    )
     assert latest(rows)["a"].verdict == "accepted"
     assert rows[1].who == current_user()
     assert datetime.fromisoformat(rows[0].when).tzinfo is not None
