@@ -43,7 +43,13 @@ class ScatterPlot(QWidget):
         self.points: NDArray[np.float32] = np.zeros((0, 2), np.float32)
         self.colours: NDArray[np.float32] = np.zeros((0, 4), np.float32)
         self.selection: NDArray[np.bool_] = np.zeros(0, bool)
+        #: Where the mouse was pressed, and its way from there in the points' own plane: the canvas
+        #: may get another size, for instance because a line of text appears, before it is released.
+        self._pressed: NDArray[np.float64] | None = None
         self._trace: list[NDArray[np.float64]] = []
+        self._is_lasso = False
+        #: New places of the points that came while somebody draws around the old ones.
+        self._held: tuple[NDArray[np.float32], NDArray[np.float32] | None] | None = None
         self._grabbed: NDArray[np.float64] | None = None
         self._fitted = False
         self.title = QLabel(title, self)
@@ -57,7 +63,9 @@ class ScatterPlot(QWidget):
         # Transparent points of one depth: the later one is on top.
         self._markers = _markers(self.view.scene, 0)
         self._top = _markers(self.view.scene, 1)
-        self._lasso = scene.visuals.Line(parent=self.canvas.scene, width=1.5, method="gl")
+        self._lasso = scene.visuals.Line(
+            np.zeros((2, 2), np.float32), parent=self.view.scene, width=1.5, method="gl"
+        )
         self._lasso.order = 2
         self._lasso.visible = False
         events = self.canvas.events
@@ -88,19 +96,28 @@ class ScatterPlot(QWidget):
             (n, 4) RGBA in [0, 1]; those shown before by default.
         """
         points = np.asarray(points, dtype=np.float32).reshape(-1, 2)
+        if colours is not None:
+            colours = np.asarray(colours, dtype=np.float32).reshape(-1, 4)
         if len(points) != len(self.points):
+            self._let_go()
             self.selection = np.zeros(len(points), bool)
             self.colours = np.tile(np.array([0.5, 0.5, 0.5, 1], np.float32), (len(points), 1))
             self._fitted = False
+        if self._pressed is not None:
+            # Points must not run away from the lasso that is drawn around them.
+            self._held = points, colours
+            return
         self.points = points
         if colours is not None:
-            self.colours = np.asarray(colours, dtype=np.float32).reshape(-1, 4)
+            self.colours = colours
         self._draw()
         self._fit_unless_moved()
 
     def set_colours(self, colours: ArrayLike) -> None:
         """Colour the points; (n, 4) RGBA in [0, 1]."""
         self.colours = np.asarray(colours, dtype=np.float32).reshape(-1, 4)
+        if self._held is not None:
+            self._held = self._held[0], None
         self._draw()
 
     def select(self, mask: ArrayLike) -> None:
@@ -119,7 +136,9 @@ class ScatterPlot(QWidget):
         if self._fitted or not len(self.points):
             return
         low, high = self.points.min(axis=0), self.points.max(axis=0)
-        self.view.camera.set_range(x=(low[0], high[0]), y=(low[1], high[1]), margin=0.06)
+        x, y = (low[0], high[0]), (low[1], high[1])
+        # With z given, vispy does not ask every visual for its extent.
+        self.view.camera.set_range(x=x, y=y, z=(0, 1), margin=0.06)
 
     def _draw(self) -> None:
         colours = self.colours
@@ -154,18 +173,28 @@ class ScatterPlot(QWidget):
 
     # -- the mouse -----------------------------------------------------------------------------
 
+    @property
+    def drawing(self) -> bool:
+        """Whether a lasso is being drawn."""
+        return self._pressed is not None and self._is_lasso
+
     def _on_press(self, event: Any) -> None:
         position = np.array(event.pos[:2], dtype=np.float64)
         if event.button == 1:
-            self._trace = [position]
-        else:
+            self._pressed, self._trace = position, [self._data_at(position)]
+            self._is_lasso = False
+        elif self._pressed is None:
             self._grabbed = position
         event.handled = True
 
     def _on_move(self, event: Any) -> None:
         position = np.array(event.pos[:2], dtype=np.float64)
-        if self._trace:
-            self._trace.append(position)
+        if self._pressed is not None and 1 not in event.buttons:
+            # The release went elsewhere: to another window, for instance.
+            self._let_go()
+        elif self._pressed is not None:
+            self._trace.append(self._data_at(position))
+            self._is_lasso |= bool(np.abs(position - self._pressed).max() > _CLICK)
             if len(self._trace) > 2:
                 self._lasso.set_data(pos=np.array([*self._trace, self._trace[0]], np.float32))
                 self._lasso.visible = True
@@ -177,17 +206,19 @@ class ScatterPlot(QWidget):
         event.handled = True
 
     def _on_release(self, event: Any) -> None:
-        trace, self._trace, self._grabbed = self._trace, [], None
-        self._lasso.visible = False
-        self.canvas.update()
-        if not trace or not len(self.points):
+        if event.button != 1:
+            self._grabbed = None
             return
-        places = self.on_canvas()
-        way = np.array(trace)
-        if np.abs(way - way[0]).max() <= _CLICK:
-            found = self._near(places, way[0])
-        else:
-            found = Path(way).contains_points(places)
+        pressed, trace, is_lasso = self._pressed, self._trace, self._is_lasso
+        found: NDArray[np.bool_] | None = None
+        if pressed is not None and len(self.points):
+            if is_lasso:
+                found = Path(np.array(trace)).contains_points(self.points)
+            else:
+                found = self._near(self.on_canvas(), pressed)
+        self._let_go()
+        if found is None:
+            return
         names = {str(getattr(key, "name", key)) for key in event.modifiers or ()}
         if "Shift" in names:
             found = self.selection | found
@@ -195,6 +226,15 @@ class ScatterPlot(QWidget):
             found = self.selection & ~found
         self.select(found)
         self.selected.emit(self.selection.copy())
+
+    def _let_go(self) -> None:
+        """End what the mouse was doing, and show what came meanwhile."""
+        self._pressed, self._trace, self._is_lasso, self._grabbed = None, [], False, None
+        held, self._held = self._held, None
+        self._lasso.visible = False
+        if held is not None and len(held[0]) == len(self.points):
+            self.set_points(*held)
+        self.canvas.update()
 
     @staticmethod
     def _near(places: NDArray[np.float64], position: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -215,6 +255,10 @@ class ScatterPlot(QWidget):
 
     def _on_key(self, event: Any) -> None:
         if getattr(event.key, "name", "") == "Escape":
+            if self._pressed is not None:
+                # The lasso is given up, and what was selected before stays.
+                self._let_go()
+                return
             self.select(np.zeros(len(self.points), bool))
             self.selected.emit(self.selection.copy())
 

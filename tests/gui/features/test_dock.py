@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gc
 import weakref
-from itertools import pairwise
 
 import numpy as np
 import psutil
 import pytest
-from qtpy.QtCore import QPoint, Qt
 
 from napari_gemini.volumes.reading import read_labels, read_volume
 from napari_gemini.widgets.canvas.layers import find_layers, image_layer, labels_layer
@@ -17,28 +15,13 @@ from napari_gemini.widgets.features.painting import CLUSTERS, SELECTION
 from tests.cli.models import write_model
 from tests.gui.features.test_exploration import explored
 from tests.gui.helpers import make_study
+from tests.gui.mouse import around, drag, wait_until_still
 
-LEFT = Qt.MouseButton.LeftButton
 SAMPLES = 150
 
 
 def wait(qtbot, dock, seconds: float = 120):
     qtbot.waitUntil(lambda: not dock.runner.busy, timeout=int(seconds * 1000))
-
-
-def lasso(qtbot, plot, places: np.ndarray):
-    """Draw around points with the mouse."""
-    low, high = places.min(axis=0) - 4, places.max(axis=0) + 4
-    corners = [low, (high[0], low[1]), high, (low[0], high[1])]
-    way = [QPoint(int(x), int(y)) for x, y in corners]
-    native = plot.canvas.native
-    qtbot.mousePress(native, LEFT, pos=way[0])
-    for before, point in pairwise(way):
-        # As slowly as a hand: moves that come too fast are joined, and corners would be lost.
-        for step in (0.5, 0.9, 1.0):
-            qtbot.mouseMove(native, before + (point - before) * step)
-            qtbot.wait(60)
-    qtbot.mouseRelease(native, LEFT, pos=way[-1])
 
 
 def choose(box, words: str):
@@ -81,9 +64,9 @@ def test_two_models_are_compared_and_brushed(features, qtbot, phantoms, tmp_path
 
     # The lasso paints the voxels of the points, and marks them in the other layout.
     plot = dock.map.plots[0]
-    places = plot.on_canvas()
+    places = wait_until_still(qtbot, plot.on_canvas)
     chosen = places[:, 0] < np.median(places[:, 0])
-    lasso(qtbot, plot, places[chosen])
+    drag(qtbot, plot.canvas, around(places[chosen], margin=4))
     mask = dock.map.selection
     assert mask[chosen].all()
     assert mask.sum() < SAMPLES

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 
 from napari_gemini.widgets.plots.scatter import ScatterPlot
-
-LEFT = Qt.MouseButton.LeftButton
+from tests.gui.mouse import LEFT, around, drag, move, wait_until_still
 
 
 @pytest.fixture
@@ -26,38 +23,80 @@ def plot(qtbot) -> ScatterPlot:
     right = generator.normal((5, 0), 0.5, (20, 2))
     plot.set_points(np.concatenate([left, right]))
     plot.canvas.render()
+    wait_until_still(qtbot, plot.on_canvas)
     yield plot
     plot.close_canvas()
-
-
-def lasso(qtbot, plot: ScatterPlot, corners: np.ndarray, modifier=Qt.KeyboardModifier.NoModifier):
-    """Draw around with the mouse, as a hand would."""
-    native = plot.canvas.native
-    way = [QPoint(int(x), int(y)) for x, y in corners]
-    qtbot.mousePress(native, LEFT, modifier, way[0])
-    for before, point in pairwise(way):
-        # As slowly as a hand: moves that come too fast are joined, and corners would be lost.
-        for step in (0.5, 0.9, 1.0):
-            qtbot.mouseMove(native, before + (point - before) * step)
-            qtbot.wait(60)
-    qtbot.mouseRelease(native, LEFT, modifier, way[-1])
-
-
-def around(places: np.ndarray, margin: float = 8) -> np.ndarray:
-    low, high = places.min(axis=0) - margin, places.max(axis=0) + margin
-    return np.array([low, (high[0], low[1]), high, (low[0], high[1])])
 
 
 def test_a_lasso_selects_what_it_goes_around(plot, qtbot):
     heard = []
     plot.selected.connect(heard.append)
     places = plot.on_canvas()
-    lasso(qtbot, plot, around(places[30:]))
+    drag(qtbot, plot.canvas, around(places[30:]))
     assert heard[-1].tolist() == [False] * 30 + [True] * 20
-    lasso(qtbot, plot, around(places[:30]), Qt.KeyboardModifier.ShiftModifier)
+    drag(qtbot, plot.canvas, around(places[:30]), Qt.KeyboardModifier.ShiftModifier)
     assert heard[-1].all()
-    lasso(qtbot, plot, around(places[30:]), Qt.KeyboardModifier.ControlModifier)
+    drag(qtbot, plot.canvas, around(places[30:]), Qt.KeyboardModifier.ControlModifier)
     assert heard[-1].tolist() == [True] * 30 + [False] * 20
+
+
+def test_a_lasso_is_drawn_around_what_was_seen_when_it_began(plot, qtbot):
+    """Points come and the canvas gets another size before the mouse is released."""
+    heard = []
+    plot.selected.connect(heard.append)
+    corners = [QPoint(int(x), int(y)) for x, y in around(plot.on_canvas()[30:])]
+    qtbot.mousePress(plot.canvas.native, LEFT, pos=corners[0])
+    move(qtbot, plot.canvas, corners[1])
+    before = plot.on_canvas()
+    elsewhere = -plot.points * [3, 1] + [40, 0]
+    plot.set_points(elsewhere, np.tile([0, 1.0, 0, 1], (50, 1)))
+    assert np.allclose(plot.on_canvas(), before)
+    move(qtbot, plot.canvas, corners[2])
+    move(qtbot, plot.canvas, corners[3])
+    plot.resize(500, 300)
+    wait_until_still(qtbot, plot.on_canvas)
+    assert not np.allclose(plot.on_canvas(), before, atol=20)
+    qtbot.mouseRelease(plot.canvas.native, LEFT, pos=corners[3])
+    assert heard[-1].tolist() == [False] * 30 + [True] * 20
+    # What came meanwhile is shown now, all of it.
+    assert np.allclose(plot.points, elsewhere)
+    assert np.allclose(plot.colours, [0, 1, 0, 1])
+    places = plot.on_canvas()
+    assert (places >= 0).all()
+    assert (places <= plot.canvas.size).all()
+
+
+def test_a_lasso_is_given_up(plot, qtbot):
+    """By Escape, by other points, and by a mouse that was released in another window."""
+    heard = []
+    plot.selected.connect(heard.append)
+    plot.select(np.arange(50) < 5)
+    native = plot.canvas.native
+    corners = [QPoint(int(x), int(y)) for x, y in around(plot.on_canvas()[30:])]
+
+    def begin():
+        qtbot.mousePress(native, LEFT, pos=corners[0])
+        for corner in corners[1:]:
+            move(qtbot, plot.canvas, corner)
+        assert plot.drawing
+
+    begin()
+    qtbot.keyClick(native, Qt.Key.Key_Escape)
+    assert not plot.drawing
+    qtbot.mouseRelease(native, LEFT, pos=corners[-1])
+    assert not heard
+    assert plot.selection.sum() == 5
+
+    begin()
+    plot.canvas.events.mouse_move(pos=(3, 3), buttons=[], button=None, modifiers=())
+    assert not plot.drawing
+
+    begin()
+    plot.set_points(plot.points[:20])
+    assert not plot.drawing
+    qtbot.mouseRelease(native, LEFT, pos=corners[-1])
+    assert not heard
+    assert len(plot.selection) == 20
 
 
 def test_a_click_picks_the_nearest_point_and_a_miss_nothing(plot, qtbot):
@@ -92,12 +131,8 @@ def test_selected_points_stand_out(plot):
 
 
 def test_a_moved_view_stays_while_points_move(plot, qtbot):
-    native = plot.canvas.native
-    start, end = QPoint(100, 150), QPoint(160, 190)
     before = plot.on_canvas()
-    qtbot.mousePress(native, Qt.MouseButton.RightButton, pos=start)
-    qtbot.mouseMove(native, end)
-    qtbot.mouseRelease(native, Qt.MouseButton.RightButton, pos=end)
+    drag(qtbot, plot.canvas, [(100, 150), (160, 190)], button=Qt.MouseButton.RightButton)
     moved = plot.on_canvas()
     assert np.allclose(moved - before, [60, 40], atol=2)
     plot.set_points(plot.points * 1.0)
