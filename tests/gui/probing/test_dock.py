@@ -16,6 +16,7 @@ from napari_gemini.widgets.pair.shown import data_to_world
 from napari_gemini.widgets.probing.dock import ProbeDock
 from napari_gemini.widgets.probing.marks import LANDMARKS, PROBE, SIMILARITY
 from tests.gui.helpers import make_study
+from tests.gui.mouse import LEFT, move, wait_until_still
 from tests.gui.pair.helpers import make_pair, true_inverse, true_map
 
 VOXEL = np.array([11, 14, 8])
@@ -28,15 +29,19 @@ def press(qtbot, qt_viewer, grid, voxel, modifier=NONE):
     model = qt_viewer.viewer
     place = data_to_world(grid, grid.voxel_to_data(voxel))
     model.dims.set_point(range(grid.ndim), list(place))
-    qtbot.wait(30)
-    native = qt_viewer.canvas.native
+    canvas = qt_viewer.canvas._scene_canvas
+    native = canvas.native
     shown = place[list(model.dims.displayed)]
-    centre = np.array(model.camera.center)[-2:]
-    middle = np.array([native.height(), native.width()]) / 2
-    row, column = middle + (shown - centre) * model.camera.zoom
+
+    def on_canvas():
+        centre = np.array(model.camera.center)[-2:]
+        middle = np.array([native.height(), native.width()]) / 2
+        return middle + (shown - centre) * model.camera.zoom
+
+    row, column = wait_until_still(qtbot, on_canvas)
     point = QPoint(round(column), round(row))
-    qtbot.mouseMove(native, point)
-    qtbot.mouseClick(native, Qt.MouseButton.LeftButton, modifier, point)
+    move(qtbot, canvas, point)
+    qtbot.mouseClick(native, LEFT, modifier, point)
 
 
 def shown_points(viewer, role):
