@@ -40,7 +40,8 @@ class GeminiPropagate(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("GEMINI Atlas Propagation")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
-        self.parent.dependencies = []
+        # Its widgets and its logics of these are used.
+        self.parent.dependencies = ["Segmentations", "Transforms"]
         self.parent.contributors = ["napari-gemini contributors"]
         self.parent.helpText = _(
             "Carries the segmentation of one or several atlases to any number of scans and shows "
@@ -206,7 +207,7 @@ class GeminiPropagateLogic(ScriptedLoadableModuleLogic):
             If one is running, an input cannot be used, or the interpreter cannot be started.
         """
         if self.propagation is not None:
-            raise PropagateError("A propagation is running; wait for it or cancel it.")
+            raise PropagateError(_("A propagation is running; wait for it or cancel it."))
         propagation = ScenePropagation(slicer.mrmlScene, interpreter.path, interpreter.environment)
         try:
             propagation.start(atlases, targets, options, voteBy, out)

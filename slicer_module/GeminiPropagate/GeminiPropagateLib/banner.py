@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from GeminiPropagateLib.errors import COMPUTE, INSTALL, PropagateError
 from GeminiPropagateLib.interpreters import InterpreterReport
-
-#: Steps that a banner can offer, and the text of their button.
-INSTALL, COMPUTE, DISMISS = "install", "compute", "dismiss"
-BUTTONS = {INSTALL: "Install...", COMPUTE: "Go to Compute", DISMISS: "Dismiss"}
+from GeminiPropagateLib.translations import _
 
 
 @dataclass(frozen=True)
 class Banner:
-    """One sentence and the step that its button offers."""
+    """One sentence and the step that its button offers, empty for none."""
 
     sentence: str
-    step: str = DISMISS
+    step: str = ""
+
+    @property
+    def button(self) -> str:
+        """Text of the button."""
+        if self.step == INSTALL:
+            return _("Install...")
+        return _("Go to Compute") if self.step == COMPUTE else _("Dismiss")
 
 
 def banner_for(report: InterpreterReport) -> Banner | None:
@@ -26,10 +31,6 @@ def banner_for(report: InterpreterReport) -> Banner | None:
     return Banner(report.sentence, INSTALL if report.can_install else COMPUTE)
 
 
-def banner_for_error(sentence: str) -> Banner:
-    """Return the banner for a sentence of an error, with the step that its words point to."""
-    if "has no napari-gemini" in sentence:
-        return Banner(sentence, INSTALL)
-    if "under Compute" in sentence or "a Python" in sentence:
-        return Banner(sentence, COMPUTE)
-    return Banner(sentence)
+def banner_for_error(error: PropagateError) -> Banner:
+    """Return the banner for an error, with the step that mends it."""
+    return Banner(str(error), error.step)

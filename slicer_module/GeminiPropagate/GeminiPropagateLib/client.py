@@ -20,13 +20,17 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Any
 
+from GeminiPropagateLib.errors import INSTALL
 from GeminiPropagateLib.processes import end_of_file, kill_tree, start_process, why_it_ended
+from GeminiPropagateLib.translations import _
 
 #: The version of the messages that this client speaks.
 PROTOCOL = 1
 FINAL_EVENTS = ("result", "cancelled", "error")
 #: Kind of the error of an engine that never came up: no other job will do better.
 START_ERROR = "StartError"
+#: The same where installing napari-gemini would help.
+MISSING_ERROR = "MissingEngineError"
 #: Seconds that a child has to come up; slow network drives need some of them.
 START_TIMEOUT = 180.0
 _LONGEST_LINE = 4 << 20
@@ -231,18 +235,20 @@ class EngineClient:
             if child.killed or deadline is not None:
                 events.append({"event": "cancelled", "job": job_id, "killed": True})
             else:
-                sentence = why_it_ended(self._python, code, errors)
+                reason = why_it_ended(self._python, code, errors)
                 kind = "EngineError" if child.ready else START_ERROR
-                events.append(_error(job_id, sentence, errors, kind))
+                if reason.step == INSTALL:
+                    kind = MISSING_ERROR
+                events.append(_error(job_id, str(reason), errors, kind))
         self._pending.clear()
         return events
 
     def _refuse(self, ready: Mapping[str, Any]) -> list[dict[str, Any]]:
         assert self._child is not None
-        sentence = (
-            f"The engine in {self._python} (napari-gemini {ready.get('version') or 'unknown'}) "
-            "speaks another language than this module; install the version that belongs to it."
-        )
+        sentence = _(
+            "The engine in {python} (napari-gemini {version}) speaks another language than "
+            "this module; install the version that belongs to it."
+        ).format(python=self._python, version=ready.get("version") or _("unknown"))
         events = [_error(job_id, sentence, kind=START_ERROR) for job_id in self._pending]
         self._pending.clear()
         self._child.kill()
@@ -258,10 +264,9 @@ class EngineClient:
         if deadlines and min(deadlines) <= now:
             child.kill()
         if not child.ready and self._pending and now > child.started + START_TIMEOUT:
-            sentence = (
-                f"{self._python} does not answer as an engine; choose a Python that has "
-                "napari-gemini."
-            )
+            sentence = _(
+                "{python} does not answer as an engine; choose a Python that has napari-gemini."
+            ).format(python=self._python)
             self._backlog += [_error(job, sentence, kind=START_ERROR) for job in self._pending]
             self._pending.clear()
             child.kill()

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from GeminiPropagateLib.errors import PropagateError
 from GeminiPropagateLib.processes import kill_tree, start_process, why_it_ended
+from GeminiPropagateLib.translations import _
 
 
 class CommandRun:
@@ -45,7 +46,7 @@ class CommandRun:
             self._close()
             raise
         self._answer: dict[str, Any] | None = None
-        self._error = ""
+        self._error = PropagateError("")
 
     def poll(self) -> dict[str, Any] | None:
         """Return the answer when the command has ended, None before.
@@ -61,7 +62,7 @@ class CommandRun:
         if not self._out.closed:
             self._take_answer(code)
         if self._answer is None:
-            raise PropagateError(self._error)
+            raise self._error
         return self._answer
 
     def wait(self, timeout: float | None = None) -> dict[str, Any]:
@@ -76,7 +77,9 @@ class CommandRun:
         while (answer := self.poll()) is None:
             if until is not None and time.monotonic() > until:
                 self.kill()
-                raise PropagateError(f"The command did not answer within {timeout:g} s.")
+                raise PropagateError(
+                    _("The command did not answer within {timeout:g} s.").format(timeout=timeout)
+                )
             time.sleep(0.02)
         return answer
 
@@ -86,7 +89,7 @@ class CommandRun:
             kill_tree(self._process.pid)
             self._process.wait()
         if not self._out.closed:
-            self._error = "The command was ended."
+            self._error = PropagateError(_("The command was ended."))
             self._close()
 
     def _take_answer(self, code: int) -> None:
@@ -94,9 +97,11 @@ class CommandRun:
         self._close()
         answer = _last_object(out)
         if answer is None:
-            self._error = _sentence(errors) or why_it_ended(self._python, code, errors)
+            said = _sentence(errors)
+            ended = why_it_ended(self._python, code, errors)
+            self._error = PropagateError(said) if said else ended
         elif "error" in answer and code != 0:
-            self._error = str(answer["error"])
+            self._error = PropagateError(str(answer["error"]))
         else:
             self._answer = answer
 

@@ -13,6 +13,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from GeminiPropagateLib.errors import PropagateError
+from GeminiPropagateLib.translations import _
 
 #: Rounding that file formats do to a grid, in parts of a voxel.
 _GRID_TOLERANCE = 1e-3
@@ -51,11 +52,14 @@ def array_of_volume(volume_node: Any) -> np.ndarray[Any, Any]:
     """
     image = volume_node.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None:
-        raise PropagateError(f"The volume {volume_node.GetName()} is empty; load it again.")
+        raise PropagateError(
+            _("The volume {volume} is empty; load it again.").format(volume=volume_node.GetName())
+        )
     if image.GetNumberOfScalarComponents() != 1:
         raise PropagateError(
-            f"The volume {volume_node.GetName()} has {image.GetNumberOfScalarComponents()} values "
-            "per voxel; choose a scalar volume."
+            _(
+                "The volume {volume} has {components} values per voxel; choose a scalar volume."
+            ).format(volume=volume_node.GetName(), components=image.GetNumberOfScalarComponents())
         )
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
 
@@ -93,8 +97,10 @@ def hardened_clone(node: Any, scene: Any) -> Any:
     clone.SetAndObserveTransformNodeID(wrapper.GetID())
     if not clone.HardenTransform():
         raise PropagateError(
-            f"The transform of {node.GetName()} cannot be applied to it; harden it in the module "
-            "Transforms first."
+            _(
+                "The transform of {node} cannot be applied to it; harden it in the module "
+                "Transforms first."
+            ).format(node=node.GetName())
         )
     return clone
 
@@ -110,12 +116,18 @@ def check_not_sheared(volume_node: Any, name: str) -> None:
     axes = ijk_to_ras(volume_node)[:3, :3]
     lengths = np.linalg.norm(axes, axis=0)
     if not np.all(lengths > 0):
-        raise PropagateError(f"The volume {name} has voxels without a size; correct its geometry.")
+        raise PropagateError(
+            _("The volume {name} has voxels without a size; correct its geometry.").format(
+                name=name
+            )
+        )
     cosines = (axes / lengths).T @ (axes / lengths) - np.eye(3)
     if np.abs(cosines).max() > _SHEAR_TOLERANCE:
         raise PropagateError(
-            f"The grid of {name} is sheared (by a transform or a tilted scanner); resample it with "
-            "the module Resample Scalar/Vector/DWI Volume first."
+            _(
+                "The grid of {name} is sheared (by a transform or a tilted scanner); "
+                "resample it with the module Resample Scalar/Vector/DWI Volume first."
+            ).format(name=name)
         )
 
 

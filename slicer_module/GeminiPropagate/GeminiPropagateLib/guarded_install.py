@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 #: Never installed where they can be imported, and never changed.
@@ -39,6 +39,27 @@ def protected_versions() -> dict[str, str | None]:
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
     return versions
+
+
+def constraints_for(versions: Mapping[str, str | None], present: Iterable[str]) -> list[str]:
+    """Return what pip must keep to.
+
+    Parameters
+    ----------
+    versions
+        Of :func:`protected_versions`.
+    present
+        Names that can be imported.
+
+    Returns
+    -------
+    list of str
+        The version that is there. Slicer builds some of them itself and leaves no metadata, so
+        that pip would not know they are there and install another one over it: for those no
+        version at all is allowed, and what insists on one fails.
+    """
+    kept = {name: f"{name}=={version}" for name, version in versions.items() if version}
+    return [kept.get(name, f"{name}<0") for name in versions if name in kept or name in present]
 
 
 def wanted(requirements: Iterable[str], present: Iterable[str]) -> list[str]:
@@ -85,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
     package, *options = arguments
     before = protected_versions()
     present = [name for name in PROTECTED if importlib.util.find_spec(name) is not None]
-    constraints = [f"{name}=={version}" for name, version in before.items() if version]
+    constraints = constraints_for(before, present)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "constraints.txt"
         file.write_text("\n".join(constraints) + "\n")

@@ -18,6 +18,7 @@ from GeminiPropagateLib.errors import PropagateError
 from GeminiPropagateLib.geometry import WorldGrid, array_of_volume
 from GeminiPropagateLib.labels import Label
 from GeminiPropagateLib.mrml_io import read_node
+from GeminiPropagateLib.translations import _
 
 #: Dice of a label below which the two count as different.
 SAME = 0.99
@@ -54,7 +55,7 @@ def hardened_labels(atlas_labels: Path, transform_node: Any, target_node: Any) -
         source, grid.oriented_image(), warped, False, False, transform_node.GetTransformToParent()
     )
     if not done:
-        raise PropagateError("Slicer cannot apply the field to the atlas.")
+        raise PropagateError(_("Slicer cannot apply the field to the atlas."))
     return vtk_to_numpy(warped.GetPointData().GetScalars()).reshape(grid.dimensions[::-1])
 
 
@@ -94,11 +95,11 @@ def check_hardened(
     if worst is None:
         return ""
     dice, value = worst
-    return (
-        "The labels do not equal the atlas that Slicer warps with the same field "
-        f"({names.get(value, value)}: Dice {dice:.3f}); do not use this result, and report how its "
-        "volumes are oriented."
-    )
+    return _(
+        "The labels do not equal the atlas that Slicer warps with the same field ({label}: "
+        "Dice {dice:.3f}); do not use this result, and report how its volumes are "
+        "oriented."
+    ).format(label=names.get(value, value), dice=dice)
 
 
 def fold_warning(fold_percent: float | None) -> str:
@@ -111,8 +112,8 @@ def fold_warning(fold_percent: float | None) -> str:
     """
     if not fold_percent or fold_percent <= 0:
         return ""
-    return (
-        f"The field folds in {fold_percent:.2g} % of the voxels: its inverse, with which surfaces, "
-        "markups and arrows are drawn, cannot be relied on there. Labels and images are not "
-        "affected by that."
-    )
+    return _(
+        "The field folds in {fold_percent:.2g} % of the voxels: its inverse, with which "
+        "surfaces, markups and arrows are drawn, cannot be relied on there. Labels and "
+        "images are not affected by that."
+    ).format(fold_percent=fold_percent)

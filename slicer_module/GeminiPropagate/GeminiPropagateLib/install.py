@@ -19,6 +19,7 @@ from pathlib import Path
 from GeminiPropagateLib.errors import PropagateError
 from GeminiPropagateLib.interpreters import python_of_environment
 from GeminiPropagateLib.processes import describe_exit, kill_tree, start_process
+from GeminiPropagateLib.translations import _
 
 #: What the engine needs; SlicerPyTorch chooses the build that suits the machine.
 TORCH_REQUIREMENT = ">=2.10"
@@ -80,7 +81,7 @@ def find_package(path: str) -> tuple[Path, tuple[str, ...]]:
         If there is nothing to install.
     """
     if not path.strip():
-        raise PropagateError("Name the wheel of napari-gemini, or the folder that has it.")
+        raise PropagateError(_("Name the wheel of napari-gemini, or the folder that has it."))
     chosen = Path(path).expanduser()
     if chosen.is_file() and chosen.suffix == ".whl":
         return chosen, ()
@@ -91,7 +92,9 @@ def find_package(path: str) -> tuple[Path, tuple[str, ...]]:
         if (chosen / "pyproject.toml").is_file():
             return chosen, ()
     raise PropagateError(
-        f"{path} is neither a wheel of napari-gemini nor a folder with one or with its sources."
+        _(
+            "{path} is neither a wheel of napari-gemini nor a folder with one or with its sources."
+        ).format(path=path)
     )
 
 
@@ -125,21 +128,30 @@ def plan_environment(
     source, options = find_package(package)
     if not base_python.strip() or not Path(base_python).is_file():
         raise PropagateError(
-            "Name a Python of this machine (3.11 or newer) to make the environment with."
+            _("Name a Python of this machine (3.11 or newer) to make the environment with.")
         )
     if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").is_file():
-        raise PropagateError(f"{folder} is not empty and no environment; choose another folder.")
+        raise PropagateError(
+            _("{folder} is not empty and no environment; choose another folder.").format(
+                folder=folder
+            )
+        )
     clean = {key: value for key, value in environment.items() if not key.startswith("PYTHON")}
     python = str(python_of_environment(folder))
     install = (python, "-m", "pip", "install", "--disable-pip-version-check", f"{source}[engine]")
-    question = (
-        f"Install {source.name} and what it needs, PyTorch included, into an environment of its "
-        f"own in\n{folder}\nmade with {base_python}?\n\nSlicer's own Python stays as it is. This "
-        "may download about 1 GB (5 GB for some GPUs) and take several minutes."
-    )
+    question = _(
+        "Install {name} and what it needs, PyTorch included, into an environment of its "
+        "own in\n"
+        "{folder}\n"
+        "made with {base_python}?\n\n"
+        "Slicer's own Python stays as it is. This may download about 1 GB (5 GB for some "
+        "GPUs) and take several minutes."
+    ).format(name=source.name, folder=folder, base_python=base_python)
     steps = (
-        Step("Making the environment", (base_python, "-m", "venv", str(folder)), clean),
-        Step("Installing napari-gemini", (*install, *options, *_split_options(pip_options)), clean),
+        Step(_("Making the environment"), (base_python, "-m", "venv", str(folder)), clean),
+        Step(
+            _("Installing napari-gemini"), (*install, *options, *_split_options(pip_options)), clean
+        ),
     )
     return InstallPlan(question, steps, python)
 
@@ -173,20 +185,23 @@ def plan_slicer(
     source, options = find_package(package)
     if not has_torch_utils:
         raise PropagateError(
-            "Install the extension PyTorch with the Extensions Manager first and restart Slicer, "
-            "or choose an environment of its own."
+            _(
+                "Install the extension PyTorch with the Extensions Manager first and restart "
+                "Slicer, or choose an environment of its own."
+            )
         )
     torch = (slicer, "--no-splash", "--no-main-window", "--ignore-slicerrc", "--python-code")
     guarded = str(Path(__file__).with_name("guarded_install.py"))
-    question = (
-        f"Install PyTorch (through the extension PyTorch), {source.name} and what it needs into "
-        "Slicer's own Python?\n\nSlicer's SimpleITK, numpy and vtk are not replaced. This may "
-        "download about 1 GB (5 GB for some GPUs) and take several minutes."
-    )
+    question = _(
+        "Install PyTorch (through the extension PyTorch), {name} and what it needs into "
+        "Slicer's own Python?\n\n"
+        "Slicer's SimpleITK, numpy and vtk are not replaced. This may download about 1 "
+        "GB (5 GB for some GPUs) and take several minutes."
+    ).format(name=source.name)
     steps = (
-        Step("Installing PyTorch", (*torch, _INSTALL_TORCH)),
+        Step(_("Installing PyTorch"), (*torch, _INSTALL_TORCH)),
         Step(
-            "Installing napari-gemini",
+            _("Installing napari-gemini"),
             (python_slicer, guarded, str(source), *options, *_split_options(pip_options)),
         ),
     )
@@ -197,7 +212,9 @@ def _split_options(text: str) -> list[str]:
     try:
         return shlex.split(text, posix=sys.platform != "win32")
     except ValueError as error:
-        raise PropagateError(f"The options for pip cannot be read ({error}).") from error
+        raise PropagateError(
+            _("The options for pip cannot be read ({error}).").format(error=error)
+        ) from error
 
 
 class InstallRun:
@@ -244,11 +261,15 @@ class InstallRun:
             lines += self._new_lines(to_the_end=True)
             self._process = None
             if code != 0:
-                self._fail(f"{self.title} failed ({describe_exit(code)}); the log says why.")
+                self._fail(
+                    _("{title} failed ({exit_code}); the log says why.").format(
+                        title=self.title, exit_code=describe_exit(code)
+                    )
+                )
                 return lines
         if self._steps:
             self._start(self._steps.pop(0))
-            lines.append(f"{self.title} ...")
+            lines.append(_("{title} ...").format(title=self.title))
         else:
             self.done = True
             self._close()
@@ -260,7 +281,7 @@ class InstallRun:
             kill_tree(self._process.pid)
             self._process.wait()
         if not self.done and not self.error:
-            self._fail("The installation was cancelled; install again before the first run.")
+            self._fail(_("The installation was cancelled; install again before the first run."))
 
     def _start(self, step: Step) -> None:
         self.title = step.title

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from GeminiPropagateLib.command_run import CommandRun
-from GeminiPropagateLib.errors import PropagateError
+from GeminiPropagateLib.errors import COMPUTE, PropagateError
+from GeminiPropagateLib.translations import _
 
 #: Checks of ``napari-gemini doctor`` that the module does not need: it opens no window of its own.
 _NOT_OURS = {"napari", "Qt", "Window"}
@@ -64,7 +65,8 @@ def slicer_python() -> str:
         found = str(beside) if beside.exists() else None
     if found is None:
         raise PropagateError(
-            "PythonSlicer was not found beside Slicer; choose another Python under Compute."
+            _("PythonSlicer was not found beside Slicer; choose another Python under Compute."),
+            COMPUTE,
         )
     return found
 
@@ -85,13 +87,16 @@ def external_python(path: str, environment: Mapping[str, str]) -> Interpreter:
         If nothing was chosen or it is no program.
     """
     if not path.strip():
-        raise PropagateError("Choose the Python that has napari-gemini under Compute.")
+        raise PropagateError(_("Choose the Python that has napari-gemini under Compute."), COMPUTE)
     program = Path(path).expanduser()
     if program.is_dir():
         program = python_of_environment(program)
     if not program.is_file() or not os.access(program, os.X_OK):
         raise PropagateError(
-            f"{path} is no Python; choose the program python of an environment under Compute."
+            _(
+                "{path} is no Python; choose the program python of an environment under Compute."
+            ).format(path=path),
+            COMPUTE,
         )
     clean = {key: value for key, value in environment.items() if not key.startswith("PYTHON")}
     # Not resolved: an environment's python is a link, and works only by its own name.
@@ -134,7 +139,7 @@ class InterpreterCheck:
         try:
             answer = self._run.poll()
         except PropagateError as error:
-            return InterpreterReport(False, str(error), can_install=True)
+            return InterpreterReport(False, str(error), can_install=error.step != COMPUTE)
         return None if answer is None else report_of(self.interpreter.path, answer)
 
     def kill(self) -> None:
@@ -151,7 +156,9 @@ def report_of(python: str, answer: Mapping[str, object]) -> InterpreterReport:
         for check in checks
     )
     if not checks:
-        return InterpreterReport(False, f"{python} gave no answer about napari-gemini.", True)
+        return InterpreterReport(
+            False, _("{python} gave no answer about napari-gemini.").format(python=python), True
+        )
     missing = [
         check
         for check in checks
@@ -164,4 +171,4 @@ def report_of(python: str, answer: Mapping[str, object]) -> InterpreterReport:
             False, f"{sentence} {command}" if command else sentence, True, details
         )
     gpu = next((str(check.get("detail")) for check in checks if check.get("name") == "GPU"), "")
-    return InterpreterReport(True, f"Ready. {gpu}".strip(), details=details)
+    return InterpreterReport(True, _("Ready. {gpu}").format(gpu=gpu).strip(), details=details)

@@ -23,6 +23,7 @@ from GeminiPropagateLib.geometry import (
     hardened_clone,
     matrix_of_array,
 )
+from GeminiPropagateLib.translations import _
 
 
 def write_volume(volume_node: Any, path: Path) -> None:
@@ -63,7 +64,9 @@ def write_node(node: Any, path: Path) -> None:
         storage.SetUseCompression(0)
     if not storage.WriteData(node):
         raise PropagateError(
-            f"{path} cannot be written; free some disk space or choose another folder."
+            _("{path} cannot be written; free some disk space or choose another folder.").format(
+                path=path
+            )
         )
 
 
@@ -79,13 +82,15 @@ def read_node(node: Any, path: Path) -> None:
         If the file is missing or damaged.
     """
     if not path.is_file():
-        raise PropagateError(f"{path} is missing; run the propagation again.")
+        raise PropagateError(_("{path} is missing; run the propagation again.").format(path=path))
     storage = node.CreateDefaultStorageNode()
     storage.SetFileName(str(path))
     if hasattr(storage, "SetCenterImage"):
         storage.SetCenterImage(0)
     if not storage.ReadData(node):
-        raise PropagateError(f"{path} cannot be read; run the propagation again.")
+        raise PropagateError(
+            _("{path} cannot be read; run the propagation again.").format(path=path)
+        )
 
 
 def read_array(path: Path, grid: WorldGrid) -> np.ndarray[Any, Any]:
@@ -103,8 +108,10 @@ def read_array(path: Path, grid: WorldGrid) -> np.ndarray[Any, Any]:
     flips = grid.flips_to(node)
     if flips is None:
         raise PropagateError(
-            f"{path.name} lies on another grid than its target, which was changed after the run "
-            "began; run the propagation again."
+            _(
+                "{name} lies on another grid than its target, which was changed after the "
+                "run began; run the propagation again."
+            ).format(name=path.name)
         )
     return np.ascontiguousarray(np.flip(array_of_volume(node), flips))
 
@@ -136,8 +143,10 @@ def read_transform_into(transform_node: Any, path: Path) -> None:
     grid = read.GetTransformFromParentAs("vtkOrientedGridTransform", False, False)
     if grid is None or read.IsAbstractTransformComputedFromInverse(grid):
         raise PropagateError(
-            f"{path} holds no displacement field in the direction of ITK; run the propagation "
-            "again."
+            _(
+                "{path} holds no displacement field in the direction of ITK; run the "
+                "propagation again."
+            ).format(path=path)
         )
     # Slicer reads fields to be sampled with cubic splines; ITK and the engine sample linearly.
     grid.SetInterpolationModeToLinear()

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from GeminiPropagateLib.errors import PropagateError
+from GeminiPropagateLib.errors import COMPUTE, INSTALL, PropagateError
+from GeminiPropagateLib.translations import _
 
 #: How much of an error stream goes into a report, in bytes.
 _REPORT_BYTES = 8192
@@ -47,7 +48,10 @@ def start_process(
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PropagateError(
-            f"{command[0]} cannot be started ({reason}); choose a Python that has napari-gemini."
+            _(
+                "{command} cannot be started ({reason}); choose a Python that has napari-gemini."
+            ).format(command=command[0], reason=reason),
+            COMPUTE,
         ) from error
 
 
@@ -64,11 +68,11 @@ def kill_tree(pid: int) -> None:
 def describe_exit(code: int) -> str:
     """Say how a process ended, from its return code."""
     if code >= 0:
-        return f"exit code {code}"
+        return _("exit code {code}").format(code=code)
     try:
         return signal.Signals(-code).name
     except ValueError:
-        return f"signal {-code}"
+        return _("signal {number}").format(number=-code)
 
 
 def end_of_file(path: Path) -> str:
@@ -79,8 +83,8 @@ def end_of_file(path: Path) -> str:
         return ""
 
 
-def why_it_ended(python: str, code: int, errors: str) -> str:
-    """Return one sentence about an engine that ended by itself.
+def why_it_ended(python: str, code: int, errors: str) -> PropagateError:
+    """Return an error about an engine that ended by itself.
 
     Parameters
     ----------
@@ -92,18 +96,23 @@ def why_it_ended(python: str, code: int, errors: str) -> str:
         The end of its error stream.
     """
     if "No module named 'napari_gemini" in errors or "No module named napari_gemini" in errors:
-        return (
-            f"{python} has no napari-gemini; install it there or choose another Python under "
+        sentence = _(
+            "{python} has no napari-gemini; install it there or choose another Python under "
             "Compute."
         )
-    if code == -9:
-        return (
-            "The engine was killed (SIGKILL), probably because the machine's memory ran out; raise "
-            "the grid spacing, choose a narrower model or close other programs."
+        return PropagateError(sentence.format(python=python), INSTALL)
+    # A shell between (a launcher) says the signal as 128 and its number.
+    if code in (-9, 128 + 9):
+        return PropagateError(
+            _(
+                "The engine was killed (SIGKILL), probably because the machine's memory ran out; "
+                "raise the grid spacing, choose a narrower model or close other programs."
+            )
         )
     last = next((line for line in reversed(errors.splitlines()) if line.strip()), "")
     reason = f"{describe_exit(code)}{': ' + last.strip()[:200] if last else ''}"
-    return (
-        f"The engine stopped unexpectedly ({reason}); what was finished is kept, start the rest "
+    sentence = _(
+        "The engine stopped unexpectedly ({reason}); what was finished is kept, start the rest "
         "again."
     )
+    return PropagateError(sentence.format(reason=reason))

@@ -34,6 +34,7 @@ from GeminiPropagateLib.scene_nodes import (
     result_node,
 )
 from GeminiPropagateLib.segmentations import fill_segmentation, label_map_of
+from GeminiPropagateLib.translations import _
 from GeminiPropagateLib.voting import MAJORITY, SIMILARITY, similarity_weight, vote
 
 _FOLD_LABELS = (
@@ -130,7 +131,9 @@ def import_target(
     grid = WorldGrid(target_node)
     atlases = [_read_atlas(key, folder, grid) for key, folder in folders.items()]
     if not atlases:
-        raise PropagateError(f"There are no results for {target_node.GetName()}.")
+        raise PropagateError(
+            _("There are no results for {target}.").format(target=target_node.GetName())
+        )
     atlases.sort(key=lambda atlas: -(atlas.confidence if atlas.confidence is not None else -1.0))
     best = atlases[0]
     label_map, agreement = _decide(atlases, vote_by, grid)
@@ -195,7 +198,9 @@ def _read_atlas(key: str, folder: Path, grid: WorldGrid) -> _AtlasResult:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise PropagateError(
-            f"The results in {folder} cannot be read ({error}); run the propagation again."
+            _(
+                "The results in {folder} cannot be read ({error}); run the propagation again."
+            ).format(folder=folder, error=error)
         ) from error
     return _AtlasResult(key, folder, report, read_array(folder / "labels.nii.gz", grid))
 
@@ -224,7 +229,7 @@ def _set_aside_if_edited(target_node: Any) -> list[str]:
         return []
     let_go(target_node, "segmentation")
     node.SetName(f"{node.GetName()} (edited)")
-    return [f"Your changes of the former labels were kept as {node.GetName()}."]
+    return [_("Your changes of the former labels were kept as {node}.").format(node=node.GetName())]
 
 
 def _content(label_map: np.ndarray[Any, Any]) -> str:

@@ -63,6 +63,20 @@ def target_of_node(node: Any) -> Any:
     return node.GetNodeReference(_TARGET)
 
 
+def by_products(scene: Any) -> list[Any]:
+    """Return the result nodes that nobody chooses as an input: all but the segmentations.
+
+    A corrected segmentation may well serve as an atlas or as an example for a training.
+    """
+    found = []
+    for class_name in ("vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"):
+        for node in nodes_of_class(scene, class_name):
+            target = target_of_node(node)
+            if target is not None and target.GetNodeReference(PREFIX + "segmentation") is not node:
+                found.append(node)
+    return found
+
+
 def _find(target_node: Any, role: str) -> Any:
     node = target_node.GetNodeReference(PREFIX + role)
     if node is None or target_of_node(node) is not target_node:

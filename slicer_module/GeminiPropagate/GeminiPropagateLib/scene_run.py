@@ -25,7 +25,15 @@ from GeminiPropagateLib.results import ImportedTarget, import_target
 from GeminiPropagateLib.results_table import results_table, set_row
 from GeminiPropagateLib.scene_nodes import PREFIX, AtlasNodes, nodes_of_class
 from GeminiPropagateLib.segmentations import write_labels
-from GeminiPropagateLib.session import DONE, PropagationRun, RunUpdate, TargetState
+from GeminiPropagateLib.session import (
+    DONE,
+    WAITING,
+    PropagationRun,
+    RunUpdate,
+    TargetState,
+    status_in_words,
+)
+from GeminiPropagateLib.translations import _
 from GeminiPropagateLib.voting import MAJORITY
 
 #: Files that can be targets; DICOM series are loaded into Slicer first.
@@ -130,7 +138,9 @@ class ScenePropagation:
         except OSError as error:
             self.close()
             raise PropagateError(
-                f"The inputs cannot be written ({error}); choose another folder for the results."
+                _(
+                    "The inputs cannot be written ({error}); choose another folder for the results."
+                ).format(error=error)
             ) from error
         except BaseException:
             self.close()
@@ -150,7 +160,7 @@ class ScenePropagation:
             If nothing was started.
         """
         if self._run is None:
-            raise PropagateError("No propagation was started.")
+            raise PropagateError(_("No propagation was started."))
         update = SceneUpdate(self._run.poll(), scene_closed=self._closed)
         update.run.log[:0] = self._log
         self._log = []
@@ -181,16 +191,18 @@ class ScenePropagation:
 
     def _check(self, atlases: Sequence[AtlasNodes], targets: Sequence[Any]) -> None:
         if not atlases:
-            raise PropagateError("Choose an atlas: a volume and its segmentation.")
+            raise PropagateError(_("Choose an atlas: a volume and its segmentation."))
         for atlas in atlases:
             if atlas.volume is None or atlas.segmentation is None:
-                raise PropagateError("Choose both a volume and a segmentation for the atlas.")
+                raise PropagateError(_("Choose both a volume and a segmentation for the atlas."))
         if not targets:
-            raise PropagateError("Choose at least one target volume, or a folder of images.")
+            raise PropagateError(_("Choose at least one target volume, or a folder of images."))
         for atlas in atlases:
             if len(atlases) == 1 and any(target is atlas.volume for target in targets):
                 raise PropagateError(
-                    f"{atlas.volume.GetName()} is the atlas; choose other volumes as targets."
+                    _("{volume} is the atlas; choose other volumes as targets.").format(
+                        volume=atlas.volume.GetName()
+                    )
                 )
 
     def _write_atlases(self, atlases: Sequence[AtlasNodes]) -> list[AtlasFiles]:
@@ -214,9 +226,16 @@ class ScenePropagation:
                 self._labels.append(label)
             elif other.name != label.name:
                 raise PropagateError(
-                    f"The atlases disagree on the label value {label.value}: it is {other.name} in "
-                    f"one and {label.name} in {atlas.segmentation.GetName()}; give them the same "
-                    "names and values."
+                    _(
+                        "The atlases disagree on the label value {value}: it is {name} in "
+                        "one and {other} in {segmentation}; give them the same names and "
+                        "values."
+                    ).format(
+                        value=label.value,
+                        name=other.name,
+                        other=label.name,
+                        segmentation=atlas.segmentation.GetName(),
+                    )
                 )
 
     def _write_targets(self, targets: Sequence[Any]) -> list[TargetFile]:
@@ -230,8 +249,10 @@ class ScenePropagation:
             keys[number] = unique_key(name, taken)
             if _is_file(targets[number]) and keys[number] != unique_key(name, set()):
                 raise PropagateError(
-                    f"Two targets are called {name}, and their results would be mixed up; rename "
-                    "one of the files."
+                    _(
+                        "Two targets are called {name}, and their results would be mixed up; "
+                        "rename one of the files."
+                    ).format(name=name)
                 )
         return [self._target_file(target, keys[n]) for n, target in enumerate(targets)]
 
@@ -258,7 +279,7 @@ class ScenePropagation:
         for name in self._nodes.values():
             node = self._scene.GetNodeByID(name)
             if node is not None:
-                set_row(table, node, "waiting")
+                set_row(table, node, status_in_words(WAITING))
 
     def _take(self, state: TargetState, update: SceneUpdate) -> None:
         """Bring one ended target into the scene, or say in its row why there is nothing."""
@@ -266,12 +287,14 @@ class ScenePropagation:
         if state.status != DONE:
             node = self._node(state)
             if node is not None:
-                set_row(table, node, f"{state.status}: {state.message}")
+                set_row(table, node, f"{status_in_words(state.status)}: {state.message}")
             return
         try:
             node = self._node(state, load=True)
             if node is None:
-                text = f"{state.file.name} was removed from the scene; its results were not loaded."
+                text = _("{name} was removed from the scene; its results were not loaded.").format(
+                    name=state.file.name
+                )
                 update.run.log.append(("warning", text))
                 state.message = text
                 return
@@ -281,16 +304,14 @@ class ScenePropagation:
             update.run.log.append(("error", f"{state.file.name}: {error}"))
             node = self._node(state)
             if node is not None:
-                set_row(table, node, f"failed: {error}")
+                set_row(table, node, _("failed: {error}").format(error=error))
             return
         for sentence in imported.warnings:
             update.run.log.append(("warning", f"{state.file.name}: {sentence}"))
         set_row(
             table,
             node,
-            "; ".join(["done", state.message, *imported.warnings])
-            .replace("; ; ", "; ")
-            .rstrip("; "),
+            "; ".join(filter(None, (status_in_words(DONE), state.message, *imported.warnings))),
             imported.confidence,
             imported.fold_percent,
             imported.largest_displacement_mm,
@@ -343,8 +364,10 @@ def images_in_folder(folder: Path) -> list[Path]:
         )
     if not files:
         raise PropagateError(
-            f"The folder {folder} holds no image ({', '.join(IMAGE_SUFFIXES)}); choose another, "
-            "or load DICOM series into the scene."
+            _(
+                "The folder {folder} holds no image ({suffixes}); choose another, or load DICOM "
+                "series into the scene."
+            ).format(folder=folder, suffixes=", ".join(IMAGE_SUFFIXES))
         )
     return files
 

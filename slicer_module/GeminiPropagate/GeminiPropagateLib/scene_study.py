@@ -14,6 +14,7 @@ from GeminiPropagateLib.labels import Label
 from GeminiPropagateLib.mrml_io import write_volume
 from GeminiPropagateLib.scene_nodes import AtlasNodes
 from GeminiPropagateLib.segmentations import labels_of_segmentation, write_labels
+from GeminiPropagateLib.translations import _
 
 _RECORD = "slicer.json"
 
@@ -71,11 +72,14 @@ class SceneStudy:
         """
         if self.exists:
             raise PropagateError(
-                f"{self.folder} holds a study already; resume its training or choose an empty "
-                "folder."
+                _(
+                    "{folder} holds a study already; resume its training or choose an empty folder."
+                ).format(folder=self.folder)
             )
         if not labelled:
-            raise PropagateError("Choose volumes with segmentations to learn from; five are usual.")
+            raise PropagateError(
+                _("Choose volumes with segmentations to learn from; five are usual.")
+            )
         self.labels = common_labels([pair.segmentation for pair in labelled])
         values = {label.name: label.value for label in self.labels}
         taken: set[str] = set()
@@ -92,8 +96,9 @@ class SceneStudy:
             self._write_record()
         except OSError as error:
             raise PropagateError(
-                f"The study cannot be written into {self.folder} ({error.strerror}); choose "
-                "another folder."
+                _(
+                    "The study cannot be written into {folder} ({strerror}); choose another folder."
+                ).format(folder=self.folder, strerror=error.strerror)
             ) from error
 
     def _write_scan(self, volume: Any, taken: set[str], labelled: bool) -> StudyCase:
@@ -124,7 +129,9 @@ class SceneStudy:
             self.labels = [_label(entry) for entry in record["labels"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise PropagateError(
-                f"{self.folder} holds no study of this module; choose the folder of a training."
+                _(
+                    "{folder} holds no study of this module; choose the folder of a training."
+                ).format(folder=self.folder)
             ) from error
 
     def node_of(self, case: StudyCase, scene: Any) -> Any:
@@ -157,14 +164,16 @@ def common_labels(segmentations: Sequence[Any]) -> list[Label]:
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise PropagateError(
-                f"The segmentation {node.GetName()} has two segments called {twice}; give them "
-                "different names."
+                _(
+                    "The segmentation {node} has two segments called {twice}; give them "
+                    "different names."
+                ).format(node=node.GetName(), twice=twice)
             )
         for label in labels:
             if label.name not in common:
                 common[label.name] = _with_free_value(label, common)
     if not common:
-        raise PropagateError("The segmentations have no segments; draw or load some.")
+        raise PropagateError(_("The segmentations have no segments; draw or load some."))
     return list(common.values())
 
 

@@ -26,6 +26,7 @@ from GeminiPropagateLib.geometry import (
 )
 from GeminiPropagateLib.labels import Label, generic_label
 from GeminiPropagateLib.mrml_io import read_array, write_node
+from GeminiPropagateLib.translations import _
 
 
 def labels_of_segmentation(segmentation_node: Any) -> list[Label]:
@@ -110,8 +111,13 @@ def write_labels(
     label_map, labels = _export(segmentation_node, reference, scene, values)
     if not array_of_volume(label_map).any():
         raise PropagateError(
-            f"The segmentation {segmentation_node.GetName()} has no voxel within the volume "
-            f"{reference_volume_node.GetName()}; choose the volume that it was drawn on."
+            _(
+                "The segmentation {segmentation} has no voxel within the volume "
+                "{reference_volume}; choose the volume that it was drawn on."
+            ).format(
+                segmentation=segmentation_node.GetName(),
+                reference_volume=reference_volume_node.GetName(),
+            )
         )
     write_node(label_map, path)
     return labels
@@ -120,7 +126,7 @@ def write_labels(
 def label_map_of(segmentation_node: Any, volume_node: Any) -> np.ndarray[Any, Any]:
     """Return a segmentation as a label map (k, j, i) on a volume's grid, in world coordinates."""
     scene = slicer.vtkMRMLScene()
-    label_map, _ = _export(segmentation_node, hardened_clone(volume_node, scene), scene)
+    label_map, _labels = _export(segmentation_node, hardened_clone(volume_node, scene), scene)
     return array_of_volume(label_map).copy()
 
 
@@ -132,7 +138,9 @@ def _export(
         labels = [replace(label, value=values[label.name]) for label in labels]
     if not labels:
         raise PropagateError(
-            f"The segmentation {segmentation_node.GetName()} has no segments; draw or load some."
+            _("The segmentation {segmentation} has no segments; draw or load some.").format(
+                segmentation=segmentation_node.GetName()
+            )
         )
     clone = hardened_clone(segmentation_node, scene)
     segmentation = clone.GetSegmentation()
@@ -161,8 +169,10 @@ def _export(
     )
     if not exported:
         raise PropagateError(
-            f"The segmentation {segmentation_node.GetName()} cannot be written as a label map; "
-            "check it in the module Segmentations."
+            _(
+                "The segmentation {segmentation} cannot be written as a label map; check it "
+                "in the module Segmentations."
+            ).format(segmentation=segmentation_node.GetName())
         )
     return label_map, labels
 
@@ -253,7 +263,11 @@ def _as_stored(label_map: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     for dtype in (np.uint8, np.int16, np.int32):
         if largest <= np.iinfo(dtype).max:
             return label_map.astype(dtype, copy=False)
-    raise PropagateError(f"The label value {largest} is too large; use values below 2147483648.")
+    raise PropagateError(
+        _("The label value {largest} is too large; use values below 2147483648.").format(
+            largest=largest
+        )
+    )
 
 
 def _set_reference(segmentation_node: Any, grid: WorldGrid, volume_node: Any) -> None:

@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import re
 
-#: Options of the command line and where the panel has them.
-_IN_THE_PANEL = {
-    r"a larger --spacing": 'a larger "Grid spacing"',
-    r"--spacing": '"Grid spacing"',
-    r"--device cpu": 'the device "cpu"',
-    r"--device": '"Device"',
-    r"--preset quick": 'the preset "quick"',
-    r"--model": '"Model"',
-    r"--refine": '"Refinement steps"',
-    r"\(--out\)": "",
-    r"Run the same command again": "Press Apply again",
-}
+from GeminiPropagateLib.translations import _
 
 
 def in_panel_words(sentence: str) -> str:
-    """Replace options of the command line by what they are called in the panel."""
-    for option, words in _IN_THE_PANEL.items():
-        sentence = re.sub(option, words, sentence)
+    """Replace options of the command line by what they are called in the panel.
+
+    The engine speaks English; what stands in the panel has the panel's language.
+    """
+    for option, words in _in_the_panel().items():
+        sentence = re.sub(option, lambda _match, words=words: words, sentence)
     return sentence
+
+
+def _in_the_panel() -> dict[str, str]:
+    """Return options of the command line (patterns, longest first) and the panel's words."""
+    return {
+        r"a larger --spacing": _('a larger "Grid spacing"'),
+        r"--spacing": _('"Grid spacing"'),
+        r"--device cpu": _('the device "cpu"'),
+        r"--device": _('"Device"'),
+        r"--preset quick": _('the preset "quick"'),
+        r"--model": _('"Model"'),
+        r"--refine": _('"Refinement steps"'),
+        r"\(--out\)": "",
+        r"Run the same command again": _("Press Apply again"),
+    }
 
 
 def duration(seconds: float) -> str:
     """Return a time for people: ``45 s``, ``3 min``, ``2 h 10 min``."""
     if seconds < 60:
-        return f"{max(1, round(seconds))} s"
+        return _("{seconds} s").format(seconds=max(1, round(seconds)))
     minutes = round(seconds / 60)
     if minutes < 60:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
+        return _("{minutes} min").format(minutes=minutes)
+    return _("{hours} h {minutes} min").format(hours=minutes // 60, minutes=minutes % 60)

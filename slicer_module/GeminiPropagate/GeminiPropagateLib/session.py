@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from GeminiPropagateLib.client import START_ERROR, EngineClient
-from GeminiPropagateLib.errors import PropagateError
+from GeminiPropagateLib.client import MISSING_ERROR, START_ERROR, EngineClient
+from GeminiPropagateLib.errors import COMPUTE, INSTALL, PropagateError
 from GeminiPropagateLib.jobs import (
     AtlasFiles,
     PropagateOptions,
@@ -21,10 +21,23 @@ from GeminiPropagateLib.jobs import (
     propagate_job,
 )
 from GeminiPropagateLib.sentences import in_panel_words
+from GeminiPropagateLib.translations import _
 
 #: States of a run and of a target.
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
 FINAL_STATES = (DONE, FAILED, CANCELLED)
+
+
+def status_in_words(status: str) -> str:
+    """Return the status of a run or a target in the user's language."""
+    words = {
+        WAITING: _("waiting"),
+        RUNNING: _("running"),
+        DONE: _("done"),
+        FAILED: _("failed"),
+        CANCELLED: _("cancelled"),
+    }
+    return words[status]
 
 
 @dataclass
@@ -72,8 +85,9 @@ class RunUpdate:
         Targets that ended since the last call.
     log
         New lines for the log as (level, text).
-    error
-        One sentence when the run failed, else empty.
+    error, step
+        One sentence when the run failed, and where it can be mended (see
+        :class:`GeminiPropagateLib.errors.PropagateError`), else empty.
     """
 
     state: str
@@ -84,6 +98,7 @@ class RunUpdate:
     finished: list[TargetState] = field(default_factory=list)
     log: list[tuple[str, str]] = field(default_factory=list)
     error: str = ""
+    step: str = ""
 
 
 class PropagationRun:
@@ -123,7 +138,7 @@ class PropagationRun:
         self._total = len(self._queue)
         self._failures: dict[str, list[str]] = {}
         self._state = WAITING
-        self._error = ""
+        self._error = self._step = ""
         self._message = ""
         self._cancelled = False
         self._job = ""
@@ -152,7 +167,7 @@ class PropagationRun:
             If the interpreter cannot be started.
         """
         self._state = RUNNING
-        self._message = "Starting the engine"
+        self._message = _("Starting the engine")
         try:
             self._next()
         except PropagateError:
@@ -173,6 +188,7 @@ class PropagationRun:
             finished=self._finished,
             log=self._log,
             error=self._error,
+            step=self._step,
         )
         self._finished, self._log = [], []
         return update
@@ -181,7 +197,7 @@ class PropagationRun:
         """Ask the run to stop; the process tree is killed when it does not. Keep polling."""
         if self._state == RUNNING and not self._cancelled:
             self._cancelled = True
-            self._message = "Stopping"
+            self._message = _("Stopping")
             self._client.cancel()
 
     def close(self) -> None:
@@ -220,7 +236,7 @@ class PropagationRun:
         self._log.append((level, in_panel_words(text)))
 
     def _progress(self, event: Mapping[str, Any]) -> None:
-        target, _ = self._queue[0]
+        target = self._queue[0][0]
         total = event.get("total") or 1
         share = min(1.0, float(event.get("done") or 0) / float(total))
         target.fraction = (self._jobs_done(target) + share) / len(self._atlases)
@@ -244,12 +260,13 @@ class PropagationRun:
         self._job_ended()
 
     def _take_error(self, event: Mapping[str, Any], about_us: bool) -> None:
-        sentence = str(event.get("message", "The engine failed without a word."))
+        sentence = str(event.get("message", _("The engine failed without a word.")))
         if event.get("traceback"):
             self._log.append(("debug", str(event["traceback"])))
         if not about_us:
             self._say("error", sentence)
-        elif event.get("kind") == START_ERROR:
+        elif event.get("kind") in (START_ERROR, MISSING_ERROR):
+            self._step = INSTALL if event["kind"] == MISSING_ERROR else COMPUTE
             self._end_failed(in_panel_words(sentence))
         else:
             self._job_failed(sentence)
@@ -258,13 +275,18 @@ class PropagationRun:
         target, atlas = self._queue[0]
         sentence = in_panel_words(str(sentence))
         self._failures.setdefault(target.file.key, []).append(sentence)
-        self._say("error", f"{target.file.name} with atlas {atlas.name}: {sentence}")
+        self._say(
+            "error",
+            _("{target} with atlas {atlas}: {sentence}").format(
+                target=target.file.name, atlas=atlas.name, sentence=sentence
+            ),
+        )
         self._job_ended()
 
     def _job_ended(self) -> None:
-        target, _ = self._queue.pop(0)
+        target = self._queue.pop(0)[0]
         self._seconds.append(time.monotonic() - self._job_started)
-        if not any(waiting is target for waiting, _ in self._queue):
+        if not any(waiting is target for waiting, _atlas in self._queue):
             self._target_ended(target)
         if self._cancelled:
             self._end_cancelled()
@@ -276,8 +298,8 @@ class PropagationRun:
         target.status, target.fraction = (DONE if target.folders else FAILED), 1.0
         target.message = failures[0] if failures else ""
         if failures and target.folders:
-            target.message = (
-                f"{len(failures)} of {len(self._atlases)} atlases failed: " + (failures[0])
+            target.message = _("{failures} of {atlases} atlases failed: {sentence}").format(
+                failures=len(failures), atlases=len(self._atlases), sentence=failures[0]
             )
         self._finished.append(target)
 
@@ -287,11 +309,13 @@ class PropagationRun:
         done = [target for target in self._targets if target.status == DONE]
         if done:
             self._state = DONE
-            self._message = f"{len(done)} of {len(self._targets)} targets are finished"
+            self._message = _("{done} of {targets} targets are finished").format(
+                done=len(done), targets=len(self._targets)
+            )
         else:
             self._state = FAILED
             self._error = self._message = next(
-                (target.message for target in self._targets), "There is nothing to do."
+                (target.message for target in self._targets), _("There is nothing to do.")
             )
         self._client.close()
 
@@ -302,8 +326,8 @@ class PropagationRun:
         self._client.close()
 
     def _end_cancelled(self) -> None:
-        self._close_targets(CANCELLED, "Cancelled")
-        self._state, self._message = CANCELLED, "Cancelled"
+        self._close_targets(CANCELLED, _("Cancelled"))
+        self._state, self._message = CANCELLED, _("Cancelled")
         self._client.close()
 
     def _close_targets(self, status: str, message: str) -> None:

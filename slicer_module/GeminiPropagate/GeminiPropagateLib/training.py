@@ -22,8 +22,10 @@ from GeminiPropagateLib.training_run import (
     TrainingRun,
     TrainingUpdate,
     TrainOptions,
+    state_in_words,
     trainings_of_study,
 )
+from GeminiPropagateLib.translations import _
 
 IDLE, PREPARING, TRAINING, TRAINED = "idle", "preparing", "training", "trained"
 PREDICTING, DONE, FAILED = "predicting", "done", "failed"
@@ -46,8 +48,8 @@ class FewShotUpdate:
         (target volume node, segmentation node) since the last call.
     log
         New lines as (level, text).
-    error
-        One sentence when the phase failed, else empty.
+    error, step
+        One sentence when the phase failed, and where it can be mended, else empty.
     """
 
     phase: str
@@ -58,6 +60,7 @@ class FewShotUpdate:
     imported: list[tuple[Any, Any]] = field(default_factory=list)
     log: list[tuple[str, str]] = field(default_factory=list)
     error: str = ""
+    step: str = ""
 
 
 class FewShotTraining:
@@ -121,7 +124,7 @@ class FewShotTraining:
         words = ["study", "new", str(self._study.study), str(self._study.images)]
         words += ["--labels", str(self._study.labels_folder)]
         self._command = CommandRun(self._python, words, self._environment)
-        self._now = FewShotUpdate(PREPARING, message="Making the study")
+        self._now = FewShotUpdate(PREPARING, message=_("Making the study"))
 
     def attach(self) -> None:
         """Follow the latest training of the folder, one that was started earlier.
@@ -134,9 +137,11 @@ class FewShotTraining:
         self._study.read()
         runs = trainings_of_study(self._study.study)
         if not runs:
-            raise PropagateError(f"{self._study.folder} has no training yet; start one.")
+            raise PropagateError(
+                _("{folder} has no training yet; start one.").format(folder=self._study.folder)
+            )
         self._run = self._training(runs[0])
-        self._now = FewShotUpdate(TRAINING, message="Following the training")
+        self._now = FewShotUpdate(TRAINING, message=_("Following the training"))
 
     def _training(self, name: str | None = None) -> TrainingRun:
         return TrainingRun(self._python, self._study.study, name, self._environment)
@@ -158,7 +163,7 @@ class FewShotTraining:
             self.attach()
         assert self._run is not None
         self._run.resume(device)
-        self._now = FewShotUpdate(TRAINING, message="Resuming the training")
+        self._now = FewShotUpdate(TRAINING, message=_("Resuming the training"))
 
     def predict(self, targets: Sequence[Any] | None = None, device: str = "auto") -> None:
         """Label volumes of the scene with the trained model.
@@ -176,7 +181,9 @@ class FewShotTraining:
             If there is no model yet, an input cannot be used or the interpreter cannot be started.
         """
         if self._run is None or not self._run.has_model:
-            raise PropagateError("There is no trained model yet; train until the first checkpoint.")
+            raise PropagateError(
+                _("There is no trained model yet; train until the first checkpoint.")
+            )
         study = self._study.study if targets is None else None
         images = [] if targets is None else self._write_targets(targets)
         if targets is None:
@@ -189,7 +196,7 @@ class FewShotTraining:
         out = self._study.predictions / self._run.name
         job = predict_job(self._run.folder, images, out, study, device)
         self._job = self._client.submit(job)
-        self._now = FewShotUpdate(PREDICTING, self._now.training, message="Loading the model")
+        self._now = FewShotUpdate(PREDICTING, self._now.training, message=_("Loading the model"))
 
     def _write_targets(self, targets: Sequence[Any]) -> list[Path]:
         folder = self._study.folder / "targets"
@@ -202,7 +209,7 @@ class FewShotTraining:
             write_volume(target, images[-1])
             self._nodes[key] = target.GetID()
         if not images:
-            raise PropagateError("Choose at least one volume to label.")
+            raise PropagateError(_("Choose at least one volume to label."))
         return images
 
     def poll(self) -> FewShotUpdate:
@@ -227,7 +234,8 @@ class FewShotTraining:
 
     # -- phases --------------------------------------------------------------------------------
 
-    def _fail(self, sentence: str) -> None:
+    def _fail(self, sentence: str, step: str = "") -> None:
+        self._now.step = step
         self._now.phase, self._now.error = FAILED, in_panel_words(sentence)
         self._now.message = self._now.error
         self._now.log.append(("error", self._now.error))
@@ -242,9 +250,9 @@ class FewShotTraining:
             self._run.start(self._options)
         except PropagateError as error:
             self._command = None
-            self._fail(str(error))
+            self._fail(str(error), error.step)
             return
-        self._now.phase, self._now.message = TRAINING, "Starting the training"
+        self._now.phase, self._now.message = TRAINING, _("Starting the training")
 
     def _poll_training(self) -> None:
         assert self._run is not None
@@ -253,12 +261,15 @@ class FewShotTraining:
         now.training, now.remaining = training, training.remaining
         now.log += training.log
         now.fraction = training.step / training.steps if training.steps else 0.0
-        now.message = f"{training.state}: step {training.step} of {training.steps or '?'}"
+        now.message = _("{state}: step {step} of {steps}").format(
+            state=state_in_words(training.state), step=training.step, steps=training.steps or "?"
+        )
         if training.state in FINAL_STATES:
             if self._run.has_model and not training.error:
                 now.phase = TRAINED
             else:
-                self._fail(training.error or "The training ended before its first checkpoint.")
+                sentence = _("The training ended before its first checkpoint.")
+                self._fail(training.error or sentence, training.mend)
 
     def _poll_prediction(self) -> None:
         assert self._client is not None
@@ -276,7 +287,7 @@ class FewShotTraining:
             elif kind == "error":
                 self._fail(str(event.get("message", "")))
             elif kind == "cancelled":
-                self._now.phase, self._now.message = TRAINED, "Cancelled"
+                self._now.phase, self._now.message = TRAINED, _("Cancelled")
             elif kind == "result":
                 self._import(event.get("values") or {})
 
@@ -291,15 +302,19 @@ class FewShotTraining:
                 segmentation, notes = import_labels(node, path, self._study.labels)
             except (PropagateError, LookupError, TypeError) as error:
                 self._now.log.append(("error", f"{node.GetName()}: {error}"))
-                set_row(table, node, f"failed: {error}")
+                set_row(table, node, _("failed: {error}").format(error=error))
                 continue
             self._now.log += [("warning", note) for note in notes]
-            set_row(table, node, "predicted", row.get("agreement"), row.get("fold_percent"))
+            set_row(table, node, _("predicted"), row.get("agreement"), row.get("fold_percent"))
             self._now.imported.append((node, segmentation))
         for key, sentence in (values.get("failed") or {}).items():
             node = self._scene.GetNodeByID(self._nodes.get(key, ""))
             self._now.log.append(("error", f"{key}: {sentence}"))
             if node is not None:
-                set_row(table, node, f"failed: {in_panel_words(str(sentence))}")
+                set_row(
+                    table, node, _("failed: {error}").format(error=in_panel_words(str(sentence)))
+                )
         self._now.phase, self._now.fraction, self._now.remaining = DONE, 1.0, None
-        self._now.message = f"{len(self._now.imported)} volumes are labelled"
+        self._now.message = _("{imported} volumes are labelled").format(
+            imported=len(self._now.imported)
+        )

@@ -19,6 +19,7 @@ from typing import Any
 from GeminiPropagateLib.command_run import CommandRun
 from GeminiPropagateLib.errors import PropagateError
 from GeminiPropagateLib.sentences import in_panel_words
+from GeminiPropagateLib.translations import _
 
 STARTING, RUNNING, STOPPING = "starting", "running", "stopping"
 STOPPED, FINISHED, FAILED, INTERRUPTED = "stopped", "finished", "failed", "interrupted"
@@ -86,8 +87,9 @@ class TrainingUpdate:
         (step, values) since the last call.
     log
         New lines as (level, text).
-    error
-        One sentence when it failed, else empty.
+    error, mend
+        One sentence when it failed, and where it can be mended (see
+        :class:`GeminiPropagateLib.errors.PropagateError`), else empty.
     """
 
     state: str
@@ -98,6 +100,7 @@ class TrainingUpdate:
     history: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     log: list[tuple[str, str]] = field(default_factory=list)
     error: str = ""
+    mend: str = ""
 
 
 class EventTail:
@@ -233,7 +236,9 @@ class TrainingRun:
             (self.folder / "stop").touch()
         except OSError as error:
             raise PropagateError(
-                f"The training in {self.folder} cannot be asked to stop ({error.strerror})."
+                _("The training in {folder} cannot be asked to stop ({strerror}).").format(
+                    folder=self.folder, strerror=error.strerror
+                )
             ) from error
 
     def poll(self) -> TrainingUpdate:
@@ -252,7 +257,7 @@ class TrainingRun:
         following = self._command is None and self._now.state in (STARTING, RUNNING, STOPPING)
         if following and not alive:
             self._now.state = INTERRUPTED
-            self._now.error = "The training was killed; resume it from its last checkpoint."
+            self._now.error = _("The training was killed; resume it from its last checkpoint.")
         return self._now
 
     def _wait_for_start(self) -> None:
@@ -262,6 +267,7 @@ class TrainingRun:
         except PropagateError as error:
             self._command = None
             self._now.state, self._now.error = FAILED, in_panel_words(str(error))
+            self._now.mend = error.step
             return
         if answer is not None:
             self._command = None
@@ -307,6 +313,20 @@ class TrainingRun:
         if values:
             now.values = values
             now.history.append((now.step, values))
+
+
+def state_in_words(state: str) -> str:
+    """Return a state in the user's language."""
+    words = {
+        STARTING: _("starting"),
+        RUNNING: _("running"),
+        STOPPING: _("stopping"),
+        STOPPED: _("stopped"),
+        FINISHED: _("finished"),
+        FAILED: _("failed"),
+        INTERRUPTED: _("interrupted"),
+    }
+    return words.get(state, state)
 
 
 def trainings_of_study(study: Path) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import ctk
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from GeminiPropagateLib.banner import banner_for
 from GeminiPropagateLib.command_run import CommandRun
@@ -23,7 +24,8 @@ from GeminiPropagateLib.interpreters import (
 from GeminiPropagateLib.jobs import PropagateOptions
 from GeminiPropagateLib.ui_tools import blocked, set_items
 
-AUTOMATIC, NO_MODEL = "automatic", "none"
+#: Model that the engine knows by this word.
+NO_MODEL = "none"
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _SETTINGS = "GeminiAtlas/"
 
@@ -37,6 +39,7 @@ class ComputeSection:
         self._check: InterpreterCheck | None = None
         self._models: CommandRun | None = None
         self._checked = ""
+        self._automatic = _("automatic")
         settings = slicer.app.userSettings()
         external = str(settings.value(_SETTINGS + "externalPython") or "")
         ui.externalPythonEdit.filters = ctk.ctkPathLineEdit.Files
@@ -45,7 +48,7 @@ class ComputeSection:
         ui.externalPythonButton.checked = bool(external)
         ui.slicerPythonButton.checked = not external
         set_items(ui.deviceComboBox, _DEVICES, str(settings.value(_SETTINGS + "device") or "auto"))
-        set_items(ui.modelComboBox, (AUTOMATIC, NO_MODEL), AUTOMATIC)
+        set_items(ui.modelComboBox, (self._automatic, NO_MODEL), self._automatic)
         ui.slicerPythonButton.toggled.connect(self._python_changed)
         ui.externalPythonEdit.currentPathChanged.connect(self._python_changed)
         ui.checkButton.clicked.connect(self.check)
@@ -62,8 +65,8 @@ class ComputeSection:
         if parameters is None:
             return
         with blocked(ui.modelComboBox, ui.outputFolderEdit):
-            if ui.modelComboBox.currentText != (parameters.model or AUTOMATIC):
-                ui.modelComboBox.setEditText(parameters.model or AUTOMATIC)
+            if ui.modelComboBox.currentText != (parameters.model or self._automatic):
+                ui.modelComboBox.setEditText(parameters.model or self._automatic)
             if ui.outputFolderEdit.currentPath != parameters.outputFolder:
                 ui.outputFolderEdit.currentPath = parameters.outputFolder
 
@@ -115,7 +118,7 @@ class ComputeSection:
         if self._check is None and self._identity() != self._checked:
             self.check()
 
-    def check(self, *_: object) -> None:
+    def check(self, *_args: object) -> None:
         """Ask the interpreter what works, in a process of its own; :meth:`poll` hears it."""
         self._stop_checks()
         self._checked = self._identity()
@@ -124,7 +127,7 @@ class ComputeSection:
         except PropagateError as error:
             self._take(InterpreterReport(False, str(error)))
             return
-        self._ui.pythonStatusLabel.text = "Checking ..."
+        self._ui.pythonStatusLabel.text = _("Checking ...")
         self._panel.watch()
 
     def poll(self) -> bool:
@@ -169,7 +172,7 @@ class ComputeSection:
             for model in (models if isinstance(models, list) else [])
         ]
         current = str(self._ui.modelComboBox.currentText)
-        set_items(self._ui.modelComboBox, (AUTOMATIC, NO_MODEL, *names), current)
+        set_items(self._ui.modelComboBox, (self._automatic, NO_MODEL, *names), current)
 
     def _identity(self) -> str:
         own = self._ui.slicerPythonButton.checked
@@ -186,26 +189,26 @@ class ComputeSection:
     def _show_python(self) -> None:
         self._ui.externalPythonEdit.visible = not self._ui.slicerPythonButton.checked
 
-    def _python_changed(self, *_: object) -> None:
+    def _python_changed(self, *_args: object) -> None:
         own = self._ui.slicerPythonButton.checked
         external = "" if own else str(self._ui.externalPythonEdit.currentPath)
         slicer.app.userSettings().setValue(_SETTINGS + "externalPython", external)
         self._ui.pythonStatusLabel.text = ""
         self._show_python()
 
-    def _model_changed(self, *_: object) -> None:
+    def _model_changed(self, *_args: object) -> None:
         if self._panel.parameters is not None:
             text = str(self._ui.modelComboBox.currentText).strip()
-            self._panel.parameters.model = "" if text == AUTOMATIC else text
+            self._panel.parameters.model = "" if text == self._automatic else text
 
-    def _choose_model(self, *_: object) -> None:
-        folder = qt.QFileDialog.getExistingDirectory(None, "Folder of a model or a training")
+    def _choose_model(self, *_args: object) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(None, _("Folder of a model or a training"))
         if folder:
             self._ui.modelComboBox.setEditText(str(folder))
 
-    def _device_changed(self, *_: object) -> None:
+    def _device_changed(self, *_args: object) -> None:
         slicer.app.userSettings().setValue(_SETTINGS + "device", self.device)
 
-    def _output_changed(self, *_: object) -> None:
+    def _output_changed(self, *_args: object) -> None:
         if self._panel.parameters is not None:
             self._panel.parameters.outputFolder = str(self._ui.outputFolderEdit.currentPath)

@@ -54,7 +54,7 @@ class Curve:
 
 def positions(points: Sequence[tuple[int, float]]) -> list[tuple[int, int]]:
     """Return where (step, value) pairs lie in the picture; small values are low."""
-    steps, values = [step for step, _ in points], [value for _, value in points]
+    steps, values = [point[0] for point in points], [point[1] for point in points]
     width, height = max(steps) - min(steps) or 1, max(values) - min(values) or 1.0
     return [
         (

@@ -7,6 +7,7 @@ from typing import Any
 
 import ctk
 import qt
+from slicer.i18n import tr as _
 
 from GeminiPropagateLib.errors import PropagateError
 from GeminiPropagateLib.scene_nodes import AtlasNodes
@@ -48,7 +49,9 @@ class InputsSection:
         self._further.show(
             list(zip(parameters.furtherVolumes, parameters.furtherSegmentations, strict=False))
         )
-        ui.furtherAtlasesGroup.title = _with_count("Further atlases", len(self._further.pairs))
+        count = len(self._further.pairs)
+        title = _("Further atlases ({count})").format(count=count)
+        ui.furtherAtlasesGroup.title = title if count else _("Further atlases")
         from_folder = bool(parameters.targetsFromFolder)
         with blocked(ui.targetsFromSceneButton, ui.targetsFromFolderButton, ui.targetFolderEdit):
             ui.targetsFromFolderButton.checked = from_folder
@@ -68,12 +71,18 @@ class InputsSection:
         """Return what has to be chosen before Apply, empty if nothing."""
         parameters = self._panel.parameters
         if parameters is None:
-            return "There is no scene."
-        if not (alive(parameters.atlasVolume) and alive(parameters.atlasSegmentation)):
-            return "Choose an atlas volume and its segmentation."
+            return _("There is no scene.")
+        if not self._has_atlas():
+            return _("Choose an atlas volume and its segmentation.")
         if parameters.targetsFromFolder:
-            return "" if parameters.targetFolder else "Choose the folder with the targets."
-        return "" if self._scene_targets() else "Check at least one target besides the atlas."
+            return "" if parameters.targetFolder else _("Choose the folder with the targets.")
+        return "" if self._scene_targets() else _("Check at least one target besides the atlas.")
+
+    def _has_atlas(self) -> bool:
+        parameters = self._panel.parameters
+        if parameters is None:
+            return False
+        return alive(parameters.atlasVolume) and alive(parameters.atlasSegmentation)
 
     def atlases(self) -> list[AtlasNodes]:
         """Return the atlases, the one of the two selectors first.
@@ -83,9 +92,9 @@ class InputsSection:
         PropagateError
             If none is chosen.
         """
+        if not self._has_atlas():
+            raise PropagateError(_("Choose an atlas volume and its segmentation under Inputs."))
         parameters = self._panel.parameters
-        if parameters is None or self.what_is_missing().startswith("Choose an atlas"):
-            raise PropagateError("Choose an atlas volume and its segmentation under Inputs.")
         first = (parameters.atlasVolume, parameters.atlasSegmentation)
         others = [pair for pair in self._further.pairs if pair != first]
         return [AtlasNodes(*pair) for pair in (first, *others)]
@@ -118,22 +127,18 @@ class InputsSection:
     def _set_further(self, pairs: list[Pair]) -> None:
         parameters = self._panel.parameters
         if parameters is not None:
-            parameters.furtherVolumes = [volume for volume, _ in pairs]
-            parameters.furtherSegmentations = [segmentation for _, segmentation in pairs]
+            parameters.furtherVolumes = [pair[0] for pair in pairs]
+            parameters.furtherSegmentations = [pair[1] for pair in pairs]
             self._panel.update()
 
-    def _source_changed(self, *_: object) -> None:
+    def _source_changed(self, *_args: object) -> None:
         if self._panel.parameters is not None:
             self._panel.parameters.targetsFromFolder = not self._ui.targetsFromSceneButton.checked
 
-    def _targets_changed(self, *_: object) -> None:
+    def _targets_changed(self, *_args: object) -> None:
         if self._panel.parameters is not None and not self._panel.updating:
             self._panel.parameters.targets = list(self._ui.targetsSelector.checkedNodes())
 
-    def _folder_changed(self, *_: object) -> None:
+    def _folder_changed(self, *_args: object) -> None:
         if self._panel.parameters is not None:
             self._panel.parameters.targetFolder = str(self._ui.targetFolderEdit.currentPath)
-
-
-def _with_count(title: str, count: int) -> str:
-    return f"{title} ({count})" if count else title

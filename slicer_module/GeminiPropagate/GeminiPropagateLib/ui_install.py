@@ -9,9 +9,10 @@ from typing import Any
 import ctk
 import qt
 import slicer
+from slicer.i18n import tr as _
 
-from GeminiPropagateLib.banner import banner_for_error
-from GeminiPropagateLib.errors import PropagateError
+from GeminiPropagateLib.banner import Banner
+from GeminiPropagateLib.errors import INSTALL, PropagateError
 from GeminiPropagateLib.install import InstallPlan, InstallRun, plan_environment, plan_slicer
 from GeminiPropagateLib.interpreters import base_python, slicer_python
 
@@ -27,13 +28,13 @@ class InstallDialog:
 
     def __init__(self, on_accept: Any) -> None:
         self.dialog = qt.QDialog(slicer.util.mainWindow())
-        self.dialog.windowTitle = "Install napari-gemini"
+        self.dialog.windowTitle = _("Install napari-gemini")
         form = qt.QFormLayout(self.dialog)
         self.package = ctk.ctkPathLineEdit()
         self.package.filters = ctk.ctkPathLineEdit.Files | ctk.ctkPathLineEdit.Dirs
-        self.own_environment = qt.QRadioButton("an environment of its own")
+        self.own_environment = qt.QRadioButton(_("an environment of its own"))
         self.own_environment.checked = True
-        self.into_slicer = qt.QRadioButton("Slicer's own Python, through SlicerPyTorch")
+        self.into_slicer = qt.QRadioButton(_("Slicer's own Python, through SlicerPyTorch"))
         self.folder = ctk.ctkPathLineEdit()
         self.folder.filters = ctk.ctkPathLineEdit.Dirs
         self.folder.currentPath = str(_default_folder())
@@ -41,18 +42,18 @@ class InstallDialog:
         self.base.filters = ctk.ctkPathLineEdit.Files
         self.base.currentPath = base_python(slicer.util.startupEnvironment())
         self.pip_options = qt.QLineEdit()
-        self.pip_options.placeholderText = "such as --find-links FOLDER"
-        form.addRow("Wheel or folder:", self.package)
-        form.addRow("Into:", self.own_environment)
+        self.pip_options.placeholderText = _("such as --find-links FOLDER")
+        form.addRow(_("Wheel or folder:"), self.package)
+        form.addRow(_("Into:"), self.own_environment)
         form.addRow("", self.into_slicer)
-        form.addRow("Folder of the environment:", self.folder)
-        form.addRow("Made with Python:", self.base)
-        form.addRow("Options for pip:", self.pip_options)
+        form.addRow(_("Folder of the environment:"), self.folder)
+        form.addRow(_("Made with Python:"), self.base)
+        form.addRow(_("Options for pip:"), self.pip_options)
         self._buttons = qt.QDialogButtonBox()
-        install = self._buttons.addButton("Install...", qt.QDialogButtonBox.AcceptRole)
-        install.clicked.connect(lambda *_: self._accept(on_accept))
+        install = self._buttons.addButton(_("Install..."), qt.QDialogButtonBox.AcceptRole)
+        install.clicked.connect(lambda *_args: self._accept(on_accept))
         self._buttons.addButton(qt.QDialogButtonBox.Cancel).clicked.connect(
-            lambda *_: self.dialog.close()
+            lambda *_args: self.dialog.close()
         )
         form.addRow(self._buttons)
 
@@ -103,10 +104,13 @@ class InstallSection:
     def ask(self) -> None:
         """Show the dialog; while an installation runs, offer to cancel it."""
         if self._run is not None:
-            if slicer.util.confirmOkCancelDisplay("Cancel the installation?", "Install"):
+            if slicer.util.confirmOkCancelDisplay(
+                _("Cancel the installation?"), _("Install napari-gemini")
+            ):
                 self._run.kill()
             return
-        self.dialog = InstallDialog(self._begin)
+        # Kept, so that one wrong entry does not cost the others.
+        self.dialog = self.dialog or InstallDialog(self._begin)
         self.dialog.dialog.show()
 
     def poll(self) -> bool:
@@ -115,11 +119,11 @@ class InstallSection:
             return False
         for line in self._run.poll():
             self._panel.log("info", line)
-        self._panel.ui.pythonStatusLabel.text = f"{self._run.title} ..."
+        self._panel.ui.pythonStatusLabel.text = _("{title} ...").format(title=self._run.title)
         if self._run.error:
             error, self._run = self._run.error, None
             self._panel.ui.pythonStatusLabel.text = error
-            self._panel.show_banner(banner_for_error(error))
+            self._panel.show_banner(Banner(error, INSTALL))
         elif self._run.done:
             self._run = None
             self._use()
@@ -139,9 +143,9 @@ class InstallSection:
         try:
             plan = self.dialog.plan()
         except PropagateError as error:
-            self._panel.show_banner(banner_for_error(str(error)))
+            self._panel.show_banner(Banner(str(error), INSTALL))
             return
-        if not slicer.util.confirmOkCancelDisplay(plan.question, "Install napari-gemini"):
+        if not slicer.util.confirmOkCancelDisplay(plan.question, _("Install napari-gemini")):
             return
         self._python = plan.python
         self._run = InstallRun(plan.steps)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 from GeminiPropagateLib.ui_tools import alive, blocked
 
@@ -37,7 +38,7 @@ class PairList:
         self._segmentation_selector = segmentation_selector
         self._on_change = on_change
         self._pairs: list[Pair] = []
-        table.setHorizontalHeaderLabels(["Volume", "Segmentation"])
+        table.setHorizontalHeaderLabels([_("Volume"), _("Segmentation")])
         table.horizontalHeader().stretchLastSection = True
         add_button.clicked.connect(self._add)
         remove_button.clicked.connect(self._remove)
@@ -62,13 +63,13 @@ class PairList:
         if new:
             self._on_change(self.pairs + new)
 
-    def _add(self, *_: object) -> None:
+    def _add(self, *_args: object) -> None:
         volume = self._volume_selector.currentNode()
         segmentation = self._segmentation_selector.currentNode()
         if volume is not None and segmentation is not None:
             self.add([(volume, segmentation)])
 
-    def _remove(self, *_: object) -> None:
+    def _remove(self, *_args: object) -> None:
         row = self._table.currentRow()
         if 0 <= row < len(self.pairs):
             self._on_change(self.pairs[:row] + self.pairs[row + 1 :])

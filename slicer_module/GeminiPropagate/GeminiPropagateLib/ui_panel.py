@@ -6,15 +6,19 @@ import logging
 from typing import Any
 
 import qt
+import slicer
+from slicer.i18n import tr as _
 
-from GeminiPropagateLib.banner import BUTTONS, COMPUTE, INSTALL, Banner, banner_for_error
-from GeminiPropagateLib.errors import PropagateError
+from GeminiPropagateLib.banner import Banner, banner_for_error
+from GeminiPropagateLib.errors import COMPUTE, INSTALL, PropagateError
+from GeminiPropagateLib.scene_nodes import by_products
 from GeminiPropagateLib.ui_compute import ComputeSection
 from GeminiPropagateLib.ui_inputs import InputsSection
 from GeminiPropagateLib.ui_install import InstallSection
 from GeminiPropagateLib.ui_quality import QualitySection
 from GeminiPropagateLib.ui_results import ResultsSection
 from GeminiPropagateLib.ui_run import RunSection
+from GeminiPropagateLib.ui_tools import hide_nodes
 from GeminiPropagateLib.ui_training import TrainingSection
 
 _POLL_MS = 200
@@ -60,16 +64,32 @@ class Panel:
         self.parameters = parameters
         self.update()
 
-    def update(self, *_: object) -> None:
+    def update(self, *_args: object) -> None:
         """Show what the parameter node holds."""
         if self.updating:
             return
         self.updating = True
         try:
+            self._hide_by_products()
             for section in (self.inputs, self.compute, self.run, self.training):
                 section.update()
         finally:
             self.updating = False
+
+    def _hide_by_products(self) -> None:
+        """Offer no maps and folds of earlier results as inputs."""
+        ui = self.ui
+        selectors = (
+            ui.atlasVolumeSelector,
+            ui.atlasSegmentationSelector,
+            ui.furtherVolumeSelector,
+            ui.furtherSegmentationSelector,
+            ui.targetsSelector,
+            ui.exampleVolumeSelector,
+            ui.exampleSegmentationSelector,
+            ui.othersSelector,
+        )
+        hide_nodes(selectors, by_products(slicer.mrmlScene))
 
     def enter(self) -> None:
         """Look at the interpreter when the user opens the module, not before."""
@@ -110,17 +130,19 @@ class Panel:
                 busy = section.poll() or busy
             except PropagateError as error:
                 section.close()
-                self.show_banner(banner_for_error(str(error)))
+                self.show_banner(banner_for_error(error))
             except Exception as error:
                 logging.exception("GeminiPropagate")
                 section.close()
-                self.show_banner(Banner(f"Something unexpected went wrong: {error}"))
+                self.show_banner(
+                    Banner(_("Something unexpected went wrong: {error}").format(error=error))
+                )
         # A section that ended may have started something in another one.
         if not busy and not self._wanted:
             self._timer.stop()
             self.update()
 
-    def install(self, *_: object) -> None:
+    def install(self, *_args: object) -> None:
         """Open the dialog of the installation."""
         self.installation.ask()
 
@@ -132,7 +154,7 @@ class Panel:
         self.ui.bannerFrame.visible = banner is not None
         if banner is not None:
             self.ui.bannerLabel.text = banner.sentence
-            self.ui.bannerButton.text = BUTTONS[banner.step]
+            self.ui.bannerButton.text = banner.button
             self.log("error", banner.sentence)
 
     def log(self, level: str, text: str) -> None:
@@ -140,10 +162,10 @@ class Panel:
         if level == "debug":
             logging.debug("GeminiPropagate: %s", text)
             return
-        sign = {"warning": "Warning: ", "error": "Error: "}.get(level, "")
+        sign = {"warning": _("Warning: "), "error": _("Error: ")}.get(level, "")
         self.ui.logEdit.appendPlainText(sign + text)
 
-    def _banner_pressed(self, *_: object) -> None:
+    def _banner_pressed(self, *_args: object) -> None:
         step = self._banner.step if self._banner is not None else ""
         self.show_banner(None)
         if step == INSTALL:

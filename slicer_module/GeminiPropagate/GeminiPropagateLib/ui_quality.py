@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from GeminiPropagateLib import qa
 from GeminiPropagateLib.scene_nodes import TargetNodes, nodes_of_target
@@ -38,7 +40,7 @@ class QualitySection:
             qa.GVS: ui.gvsButton,
             qa.AGREEMENT: ui.agreementButton,
         }
-        ui.arrowsLabel.text = (
+        ui.arrowsLabel.text = _(
             "Slicer draws from the atlas to the target, the inverse of the stored field."
         )
         ui.deformationOffButton.checked = True
@@ -57,7 +59,19 @@ class QualitySection:
         """The nodes of the target that is shown, None when there is none any more."""
         return nodes_of_target(self._target) if alive(self._target) else None
 
-    def show(self, target: Any) -> None:
+    def offer(self, targets: Sequence[Any]) -> None:
+        """Show new results where that takes the slice views away from nobody.
+
+        Results come while the user looks at an earlier one, or works in another module.
+        """
+        if not targets or self._panel.parameters is None:
+            self.update()
+        elif self.nodes is None:
+            self.show(targets[0])
+        elif self._target in targets:
+            self.show(self._target, jump=False)
+
+    def show(self, target: Any, jump: bool = True) -> None:
         """Show a target in the slice views, with the display that is chosen."""
         self._stop_blinking()
         self._target = target
@@ -65,7 +79,7 @@ class QualitySection:
         if nodes is None:
             self.update()
             return
-        qa.show_target(nodes)
+        qa.show_target(nodes, jump)
         self.update()
         self._show_mode()
         self._show_overlay()
@@ -80,7 +94,7 @@ class QualitySection:
     def update(self) -> None:
         """Say which target is shown, and enable what it has."""
         ui, nodes = self._ui, self.nodes
-        ui.qualityTargetLabel.text = nodes.target.GetName() if nodes else "none yet"
+        ui.qualityTargetLabel.text = nodes.target.GetName() if nodes else _("none yet")
         warnings = self._panel.results.warnings_of(nodes.target) if nodes else []
         ui.qualityWarningLabel.text = "\n".join(warnings)
         ui.qualityWarningLabel.visible = bool(warnings)

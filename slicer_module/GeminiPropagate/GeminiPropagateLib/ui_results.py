@@ -7,6 +7,7 @@ from typing import Any
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from GeminiPropagateLib import results_table as table_of
 from GeminiPropagateLib.hardening import fold_warning
@@ -19,7 +20,6 @@ _COLUMNS = (
     table_of.DISPLACEMENT,
     table_of.STATUS,
 )
-_HEADERS = ("Target", "Confidence", "Folds %", "Displacement\n(mm, largest)", "Status")
 _DOUBTFUL = "#b26a00"
 
 
@@ -32,14 +32,22 @@ def find_results_table(scene: Any) -> Any:
 
 
 class ResultsSection:
-    """Mirrors the table node of the scene; keeps the warnings of this session's imports."""
+    """Mirrors the table node of the scene; keeps the warnings of imports."""
 
     def __init__(self, panel: Any) -> None:
         self._panel = panel
         self._ui = panel.ui
         self._warnings: dict[str, list[str]] = {}
         self._widget = panel.ui.resultsTable
-        self._widget.setHorizontalHeaderLabels(list(_HEADERS))
+        self._widget.setHorizontalHeaderLabels(
+            [
+                _("Target"),
+                _("Confidence"),
+                _("Folds %"),
+                _("Displacement\n(mm, largest)"),
+                _("Status"),
+            ]
+        )
         self._widget.horizontalHeader().stretchLastSection = True
         self._widget.cellClicked.connect(self._clicked)
         self._widget.cellActivated.connect(self._clicked)
@@ -50,8 +58,8 @@ class ResultsSection:
             node = target.nodes.target
             self._warnings[node.GetID()] = list(target.warnings)
         self.refresh()
-        if imported:
-            self._panel.quality.show(imported[-1].nodes.target)
+        self._panel.update()
+        self._panel.quality.offer([target.nodes.target for target in imported])
 
     def warnings_of(self, target: Any) -> list[str]:
         """Return the warnings of a target; after loading a scene those that its table tells."""
@@ -73,7 +81,7 @@ class ResultsSection:
         for row in range(rows):
             self._fill_row(node, row)
         self._ui.resultsLabel.text = (
-            "Click a target to see it in the slice views." if rows else "Nothing yet."
+            _("Click a target to see it in the slice views.") if rows else _("Nothing yet.")
         )
 
     def forget(self) -> None:
@@ -101,6 +109,6 @@ class ResultsSection:
         node = find_results_table(slicer.mrmlScene)
         target = None if node is None else table_of.target_of_row(node, row)
         if target is None:
-            self._ui.resultsLabel.text = "The volume of this row was deleted."
+            self._ui.resultsLabel.text = _("The volume of this row was deleted.")
         else:
             self._panel.quality.show(target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from slicer.i18n import tr as _
 from slicer.util import WaitCursor
 
 from GeminiPropagateLib.banner import banner_for_error
@@ -31,10 +32,10 @@ class RunSection:
         """Enable what can be pressed."""
         missing = self._panel.inputs.what_is_missing()
         self._ui.applyButton.enabled = not missing and not self.running
-        self._ui.applyButton.toolTip = missing or "Carry the atlas's labels to every target."
+        self._ui.applyButton.toolTip = missing or _("Carry the atlas's labels to every target.")
         self._ui.cancelButton.enabled = self.running
 
-    def apply(self, *_: object) -> None:
+    def apply(self, *_args: object) -> None:
         """Start a propagation with what is chosen."""
         panel = self._panel
         panel.show_banner(None)
@@ -52,14 +53,14 @@ class RunSection:
                     panel.compute.output_folder(),
                 )
         except PropagateError as error:
-            panel.show_banner(banner_for_error(str(error)))
+            panel.show_banner(banner_for_error(error))
         else:
-            self._show(0.0, "Starting")
+            self._show(0.0, _("Starting"))
             panel.watch()
         finally:
             self.update()
 
-    def cancel(self, *_: object) -> None:
+    def cancel(self, *_args: object) -> None:
         """Ask the propagation to stop; its process tree is ended when it does not."""
         if self.running:
             self._panel.logic.propagation.cancel()
@@ -79,7 +80,9 @@ class RunSection:
             self._panel.logic.endPropagation()
             self._ui.progressLabel.text = run.message
             if run.state == FAILED:
-                self._panel.show_banner(banner_for_error(run.error or run.message))
+                self._panel.show_banner(
+                    banner_for_error(PropagateError(run.error or run.message, run.step))
+                )
             self._panel.results.refresh()
             self.update()
         return self.running
@@ -94,4 +97,10 @@ class RunSection:
 
 
 def _status(message: str, remaining: float | None) -> str:
-    return message if remaining is None else f"{message} – about {duration(remaining)} left"
+    return (
+        message
+        if remaining is None
+        else _("{message} – about {duration} left").format(
+            message=message, duration=duration(remaining)
+        )
+    )

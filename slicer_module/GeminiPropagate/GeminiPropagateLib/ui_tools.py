@@ -28,6 +28,15 @@ def alive_only(nodes: Iterable[Any]) -> list[Any]:
     return [node for node in nodes if alive(node)]
 
 
+def hide_nodes(selectors: Sequence[Any], nodes: Sequence[Any]) -> None:
+    """Leave nodes out of the lists of selectors."""
+    hidden = [node.GetID() for node in nodes]
+    for selector in selectors:
+        model = selector.sortFilterProxyModel()
+        if list(model.hiddenNodeIDs) != hidden:
+            model.hiddenNodeIDs = hidden
+
+
 def set_items(combo: Any, texts: Sequence[str], current: str) -> None:
     """Fill a combo box anew; `current` stays what it shows, listed or not."""
     with blocked(combo):

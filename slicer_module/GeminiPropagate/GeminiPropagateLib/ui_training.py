@@ -8,6 +8,7 @@ from typing import Any
 import ctk
 import qt
 import slicer
+from slicer.i18n import tr as _
 from slicer.util import WaitCursor
 
 from GeminiPropagateLib.banner import banner_for_error
@@ -74,20 +75,20 @@ class TrainingSection:
 
     # -- buttons -------------------------------------------------------------------------------
 
-    def start(self, *_: object) -> None:
+    def start(self, *_args: object) -> None:
         """Write the scans, make the study and start the training."""
         self._curve.clear()
         self._try(self._start)
 
-    def resume(self, *_: object) -> None:
+    def resume(self, *_args: object) -> None:
         """Go on with the folder's latest training."""
         self._try(lambda: self._attached().resume(self._panel.compute.device))
 
-    def predict(self, *_: object) -> None:
+    def predict(self, *_args: object) -> None:
         """Label the others with what was learned."""
         self._try(lambda: self._attached().predict(None, self._panel.compute.device))
 
-    def stop(self, *_: object) -> None:
+    def stop(self, *_args: object) -> None:
         """Ask the training to write a checkpoint and end; a prediction ends at once."""
         training = self._panel.logic.training
         if training is None:
@@ -97,7 +98,7 @@ class TrainingSection:
         else:
             self._panel.logic.closeTraining()
             self._set_phase("idle")
-            self._ui.trainingLabel.text = "Stopped"
+            self._ui.trainingLabel.text = _("Stopped")
 
     def poll(self) -> bool:
         """Take in what happened; True while something is going on."""
@@ -113,9 +114,11 @@ class TrainingSection:
             self._draw(update.training.history)
         if update.imported:
             self._panel.results.refresh()
-            self._panel.quality.show(update.imported[-1][0])
+            self._panel.update()
+            self._panel.quality.offer([target for target, _segmentation in update.imported])
         if update.error:
-            self._panel.show_banner(banner_for_error(update.error))
+            error = PropagateError(update.error, update.step)
+            self._panel.show_banner(banner_for_error(error))
         self._set_phase(update.phase)
         return self.busy
 
@@ -130,8 +133,8 @@ class TrainingSection:
         parameters = self._panel.parameters
         pairs = self._examples.pairs
         if len(pairs) < 1:
-            raise PropagateError("Add the segmented volumes to learn from first.")
-        volumes = [volume for volume, _ in pairs]
+            raise PropagateError(_("Add the segmented volumes to learn from first."))
+        volumes = [pair[0] for pair in pairs]
         others = [node for node in alive_only(parameters.others) if node not in volumes]
         training = self._panel.logic.makeTraining(self._panel.compute.interpreter(), self._folder())
         options = TrainOptions(
@@ -152,7 +155,7 @@ class TrainingSection:
     def _folder(self) -> Path:
         folder = str(self._panel.parameters.trainingFolder).strip()
         if not folder:
-            raise PropagateError("Choose a folder for the training.")
+            raise PropagateError(_("Choose a folder for the training."))
         return Path(folder).expanduser()
 
     def _try(self, action: Any) -> None:
@@ -161,7 +164,7 @@ class TrainingSection:
             with WaitCursor():
                 action()
         except PropagateError as error:
-            self._panel.show_banner(banner_for_error(str(error)))
+            self._panel.show_banner(banner_for_error(error))
             return
         # The first poll says which phase it is.
         self._set_phase(_BUSY[0])
@@ -176,7 +179,7 @@ class TrainingSection:
     def _status(update: Any) -> str:
         text = update.message or update.phase
         if update.remaining is not None:
-            text += f", about {duration(update.remaining)} left"
+            text += _(", about {duration} left").format(duration=duration(update.remaining))
         return text
 
     def _draw(self, history: list[tuple[int, dict[str, float]]]) -> None:
@@ -187,11 +190,11 @@ class TrainingSection:
     def _set_examples(self, pairs: list[Pair]) -> None:
         parameters = self._panel.parameters
         if parameters is not None:
-            parameters.exampleVolumes = [volume for volume, _ in pairs]
-            parameters.exampleSegmentations = [segmentation for _, segmentation in pairs]
+            parameters.exampleVolumes = [pair[0] for pair in pairs]
+            parameters.exampleSegmentations = [pair[1] for pair in pairs]
             self._panel.update()
 
-    def _add_all(self, *_: object) -> None:
+    def _add_all(self, *_args: object) -> None:
         """Add every segmentation that knows its volume and is no result of ours."""
         scene = slicer.mrmlScene
         role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
@@ -202,11 +205,11 @@ class TrainingSection:
                 pairs.append((volume, segmentation))
         self._examples.add(pairs)
 
-    def _folder_changed(self, *_: object) -> None:
+    def _folder_changed(self, *_args: object) -> None:
         if self._panel.parameters is not None:
             self._panel.parameters.trainingFolder = str(self._ui.trainingFolderEdit.currentPath)
 
-    def _others_changed(self, *_: object) -> None:
+    def _others_changed(self, *_args: object) -> None:
         if self._panel.parameters is not None and not self._panel.updating:
             self._panel.parameters.others = list(self._ui.othersSelector.checkedNodes())
 

@@ -143,3 +143,25 @@ def test_a_dependency_that_wants_another_numpy_fails(environment: Path, tmp_path
     done = guarded(environment, wheel, offered)
     assert done.returncode != 0
     assert versions(environment)["numpy"] == "1.0"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="environments keep their python elsewhere")
+@pytest.mark.parametrize("name", ["vtk", "SimpleITK"])
+def test_what_slicer_built_without_metadata_is_not_installed_over(
+    environment: Path, tmp_path: Path, name: str
+) -> None:
+    """pip sees no distribution, but Slicer's own build is there."""
+    (site,) = (environment / "lib").glob("python*/site-packages")
+    (metadata,) = site.glob(f"{name}-*.dist-info")
+    hidden = metadata.rename(tmp_path / metadata.name)
+    offered = tmp_path / "offered"
+    make_wheel(offered, name, "2.0")
+    make_wheel(offered, "viewer", "1.0", requires=[name])
+    wheel = make_wheel(tmp_path, "napari_gemini", "1.2", requires=["viewer"])
+    try:
+        done = guarded(environment, wheel, offered)
+        code = (site / name / "__init__.py").read_text()
+    finally:
+        hidden.rename(metadata)
+    assert done.returncode != 0, done.stdout + done.stderr
+    assert "1.0" in code

@@ -46,6 +46,19 @@ class Answers:
 answers = Answers()
 
 
+class Language:
+    """The language of this "Slicer": English, or one that marks what was translated."""
+
+    def __init__(self) -> None:
+        self.foreign = False
+
+    def translate(self, text: str) -> str:
+        return f"‹{text}›" if self.foreign else text
+
+
+language = Language()
+
+
 def boot(settings_folder: Path) -> Any:
     """Make application, scene and names, and return the module GeminiPropagate.
 
@@ -120,7 +133,7 @@ def _named_children(widget: QWidget) -> Any:
 
 def _translations() -> types.ModuleType:
     module = types.ModuleType("slicer.i18n")
-    module.tr = lambda text: text
+    module.tr = lambda text: language.translate(text)
     module.translate = lambda context, text: text
     return module
 

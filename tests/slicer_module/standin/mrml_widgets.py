@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
-from PySide6.QtCore import Property, QMargins, Qt, Signal
+from PySide6.QtCore import Property, QMargins, QObject, Qt, Signal
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from tests.slicer_module.standin.properties import use_properties
@@ -32,6 +32,24 @@ class qMRMLWidget(QWidget):
         return self._scene
 
 
+class qMRMLSortFilterProxyModel(QObject):
+    """Which nodes a selector leaves out."""
+
+    def __init__(self, selector: qMRMLNodeComboBox) -> None:
+        super().__init__(selector)
+        self._selector = selector
+        self._hidden: list[str] = []
+
+    def _hidden_ids(self) -> list[str]:
+        return self._hidden
+
+    def _hide(self, identifiers: list[str]) -> None:
+        self._hidden = list(identifiers)
+        self._selector._refill()
+
+    hiddenNodeIDs = Property("QStringList", _hidden_ids, _hide)
+
+
 class qMRMLNodeComboBox(QWidget):
     """Choose a node of a class; follows nodes that come and go."""
 
@@ -45,6 +63,7 @@ class qMRMLNodeComboBox(QWidget):
         self._types: list[str] = []
         self._options: dict[str, bool] = {"noneEnabled": False}
         self._nodes: list[Any] = []
+        self._model = qMRMLSortFilterProxyModel(self)
         self._combo = QComboBox(self)
         self._combo.currentIndexChanged.connect(self._chosen)
         layout = QHBoxLayout(self)
@@ -112,9 +131,13 @@ class qMRMLNodeComboBox(QWidget):
         found = []
         for index in range(self._scene.GetNumberOfNodes()):
             node = self._scene.GetNthNode(index)
-            if node.GetClassName() in self._types and not node.GetHideFromEditors():
+            hidden = node.GetHideFromEditors() or node.GetID() in self._model.hiddenNodeIDs
+            if node.GetClassName() in self._types and not hidden:
                 found.append(node)
         return found
+
+    def sortFilterProxyModel(self) -> qMRMLSortFilterProxyModel:
+        return self._model
 
     # -- what the panel calls ------------------------------------------------------------------
 

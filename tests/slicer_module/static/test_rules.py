@@ -29,8 +29,10 @@ LIBRARIES = {"numpy"}
 #: Parts that run without Slicer, and in other interpreters.
 PLAIN = (
     *("banner", "client", "command_run", "errors", "guarded_install", "install", "interpreters"),
-    *("jobs", "processes", "sentences", "session", "training_run"),
+    *("jobs", "processes", "sentences", "session", "training_run", "translations"),
 )
+#: The one place where a part that runs without Slicer asks for Slicer.
+ASKS_FOR_SLICER = {"translations": {"slicer"}}
 #: What the index of extensions knows.
 INDEX_KEYS = {
     "$schema",
@@ -64,9 +66,79 @@ def test_no_torch_and_no_engine_in_slicers_process(path: Path) -> None:
         assert imports(path) - allowed <= {"GeminiPropagate", "GeminiPropagateLib"}
 
 
+def is_translation(node: ast.AST) -> bool:
+    """Say whether a node is a call of the function that translates."""
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in {"_", "translate"}
+
+
+#: Speak with people; the other files make files, nodes and processes of what they are given.
+SPOKEN = sorted({*LIBRARY.glob("ui_*.py"), LIBRARY / "banner.py", MODULE / "GeminiPropagate.py"})
+
+
+def texts(tree: ast.Module) -> list[ast.expr]:
+    """Return the texts of a file outside docstrings, logs and translations."""
+    left: list[ast.expr] = []
+    todo: list[ast.AST] = [tree]
+    while todo:
+        node = todo.pop()
+        if is_translation(node) or (
+            isinstance(node, ast.Call) and "logging" in ast.unparse(node.func)
+        ):
+            continue
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue
+        if isinstance(node, ast.JoinedStr) or (
+            isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ):
+            left.append(node)
+            continue
+        todo += ast.iter_child_nodes(node)
+    return left
+
+
+def words(text: ast.expr) -> str:
+    """Return the fixed part of a text."""
+    parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+    return "".join(str(part.value) for part in parts if isinstance(part, ast.Constant))
+
+
+@pytest.mark.parametrize("path", SPOKEN, ids=lambda path: path.stem)
+def test_what_the_panel_says_is_translated(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    said = [
+        words(text)
+        for text in texts(tree)
+        if re.search(r"[A-Za-z]{2}\S* \S*[A-Za-z]{2}", words(text))
+    ]
+    assert said == ["napari-gemini contributors"] * said.count("napari-gemini contributors")
+
+
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.stem)
+def test_sentences_of_errors_are_translated_whole(path: Path) -> None:
+    """Slicer's tools collect literals; a value stands in them as a named place."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "PropagateError":
+            assert not isinstance(node.args[0], ast.JoinedStr | ast.BinOp), ast.unparse(node)
+            literal = isinstance(node.args[0], ast.Constant) and node.args[0].value
+            assert not literal, ast.unparse(node)
+        if is_translation(node):
+            assert all(isinstance(given, ast.Constant) for given in node.args), ast.unparse(node)
+            places = re.findall(r"\{([^{}]*)\}", node.args[-1].value)
+            assert all(re.match(r"[a-z_]+", place) for place in places), ast.unparse(node)
+
+
+def test_names_in_the_ui_file_are_not_translated() -> None:
+    """A translated name of a parameter or of a node's class would be another one."""
+    for property_ in ElementTree.parse(UI).getroot().iter("property"):
+        if property_.get("name") in {"SlicerParameterName", "nodeTypes"}:
+            assert property_[0].get("notr") == "true", ElementTree.tostring(property_)
+
+
 @pytest.mark.parametrize("name", PLAIN)
 def test_plain_parts_need_the_standard_library_alone(name: str) -> None:
-    allowed = set(sys.stdlib_module_names) | {"GeminiPropagateLib"}
+    allowed = (
+        set(sys.stdlib_module_names) | {"GeminiPropagateLib"} | ASKS_FOR_SLICER.get(name, set())
+    )
     assert imports(LIBRARY / f"{name}.py") <= allowed
 
 
@@ -94,9 +166,14 @@ def test_loading_a_file_does_nothing(path: Path) -> None:
             assert "__name__" in ast.unparse(statement.test), ast.unparse(statement)
         elif isinstance(statement, ast.Expr):
             assert isinstance(statement.value, ast.Constant), ast.unparse(statement)
+        elif isinstance(statement, ast.Try):
+            assert path.stem in ASKS_FOR_SLICER, ast.unparse(statement)
         else:
             kinds = (ast.Import, ast.ImportFrom, ast.ClassDef, ast.FunctionDef)
             assert isinstance(statement, (*kinds, ast.Assign, ast.AnnAssign)), statement
+            # A text that is translated while the module loads keeps the language of that moment.
+            outside = [] if isinstance(statement, kinds) else list(ast.walk(statement))
+            assert not any(is_translation(node) for node in outside), ast.unparse(statement)
     assert not re.search(r"pip_install|pip_ensure|pip\._internal|pip\.main", path.read_text())
 
 
@@ -194,6 +271,17 @@ def test_description_for_the_index() -> None:
     assert not file.stem.startswith("Slicer")
     assert file.stem == meta()["project"]
     assert meta()["DEPENDS"].split() == entry["build_dependencies"]
+
+
+def test_placeholders_are_the_ones_that_the_docs_name() -> None:
+    """An address that looks real and is not would be taken for one."""
+    docs = (ROOT / "docs" / "slicer.md").read_text()
+    for name in ("CMakeLists.txt", "GeminiAtlas.json"):
+        addresses = re.findall(r"https://[^\s\"]*github[^\s\"]*", (EXTENSION / name).read_text())
+        own = [address for address in addresses if "/Slicer/Slicer/" not in address]
+        assert own
+        assert all("/OWNER/SlicerGeminiAtlas" in address for address in own), own
+        assert re.search(rf"\| `{re.escape(name)}` \| `OWNER`", docs)
 
 
 def test_pictures_of_the_extension_are_there() -> None:

@@ -53,7 +53,10 @@ def test_leaving_the_module_does_not_end_a_run(bench: Bench) -> None:
     bench.choose(1)
     bench.apply()
     bench.widget.exit()
+    before = bench.background(), bench.foreground()
     bench.finish()
+    # Whoever works in another module keeps his views.
+    assert (bench.background(), bench.foreground()) == before
     bench.widget.enter()
     assert bench.rows[0][4].startswith("done")
 

@@ -35,13 +35,17 @@ def test_run_brings_results_and_a_second_run_updates_them(bench: Bench) -> None:
     assert all(row[4].startswith("done") for row in rows)
     assert all(0 < float(row[1]) <= 1 and float(row[3]) > 0 for row in rows)
     nodes = bench.panel.quality.nodes
-    assert nodes.target is second
+    # The first result stays in the views; the second must not take them away.
+    assert nodes.target is first
     assert segment_names(nodes.segmentation) == segment_names(bench.parameters.atlasSegmentation)
     assert set(segment_names(nodes.segmentation)) <= set(NAMES.values())
-    assert bench.background() == {second.GetID()}
-    bench.ui.resultsTable.cellClicked.emit(0, 0)
     assert bench.background() == {first.GetID()}
-    assert bench.ui.qualityTargetLabel.text == "Patient 1"
+    bench.ui.resultsTable.cellClicked.emit(1, 0)
+    assert bench.background() == {second.GetID()}
+    assert bench.ui.qualityTargetLabel.text == "Patient 2"
+    offered = [node.GetName() for node in bench.ui.targetsSelector._nodes]
+    assert offered == ["Atlas", "Patient 1", "Patient 2"], "maps of results are offered as targets"
+    bench.ui.resultsTable.cellClicked.emit(0, 0)
 
     before, table = bench.count(), bench.ui.resultsTable.rowCount
     segmentation = bench.panel.quality.nodes.segmentation
