@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_gemini.errors import InputError, StudyError
+from napari_gemini.errors import GeminiError, InputError, StudyError
 from napari_gemini.study.files import Case, Role, Status
 from napari_gemini.study.images import StudyImages
 from napari_gemini.study.scheme import LabelScheme
+from napari_gemini.study.strokes import FOLDER as STROKES
+from napari_gemini.study.strokes import Frozen, StrokeLog
 from napari_gemini.volumes.reading import read_labels
 from napari_gemini.volumes.volume import Volume
 
@@ -138,6 +143,60 @@ class StudyLabels(StudyImages):
             self._labels.write(self._case(case_id), labels, image)
             self._note_labels(case_id, status)
         return self._labels.path(self._case(case_id))
+
+    # -- large maps, painted -------------------------------------------------------------------
+
+    def log_strokes(self, case_id: str, saved: NDArray[Any] | None) -> StrokeLog:
+        """Begin to log what is painted on a case, between two writes of its label file.
+
+        Parameters
+        ----------
+        case_id
+            A case of a scheme whose labels exclude each other.
+        saved : (*shape) int
+            What its label file holds, None where there is none. The log keeps and changes it.
+        """
+        case = self._case(case_id)
+        if saved is None:
+            saved = np.zeros(case.shape, np.uint8, order="F")
+        scheme = self.scheme
+        return StrokeLog(
+            self._labels.strokes_folder(case),
+            self._labels.path(case),
+            saved if saved.flags.writeable else saved.copy(order="F"),
+            lambda values: scheme.check(values, f"The label map of {case_id}"),
+        )
+
+    def save_frozen(self, case_id: str, log: StrokeLog, frozen: Frozen) -> None:
+        """Write the label file of a case whose strokes are logged; raises as `save_labels`."""
+        image = self.outline(case_id)
+        with self._writing():
+            self._labels.write(
+                self._case(case_id),
+                frozen.labels,
+                image,
+                before=lambda ready: log.note_packed(frozen, ready),
+            )
+            self._note_labels(case_id, None)
+
+    def _recover(self) -> None:
+        """Replay the strokes that a crash left beside their label files."""
+        folder = self.folder / "labels" / STROKES
+        if self.scheme.overlapping or not folder.is_dir():
+            return
+        for case in self.cases:
+            log = self._labels.strokes_folder(case)
+            if not log.is_dir():
+                continue
+            # Labels that cannot be read or written now keep their log for the next time.
+            with contextlib.suppress(GeminiError, OSError):
+                found = self._labels.left_painted(case)
+                if found is not None:
+                    labels, when = found
+                    self.save_labels(case.id, labels)
+                    path = self._labels.path(case)
+                    os.utime(path, (when, when))
+                shutil.rmtree(log)
 
     def save_masks(
         self,

@@ -132,7 +132,11 @@ class StudyFolder:
         with FolderLock(self.folder / LOCK_FILE, purpose):
             self.reload()
             self._labels.sweep()
+            self._recover()
             yield
+
+    def _recover(self) -> None:
+        """Put in order what a program left that died while it wrote; called under the lock."""
 
     @property
     def writable(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_gemini.errors import GeminiError, InputError, StudyError
+from napari_gemini.study import strokes
 from napari_gemini.study.files import Case
 from napari_gemini.study.scheme import LabelScheme
-from napari_gemini.volumes.atomic import TEMPORARY_PREFIX, atomic_path, explain_write_error
+from napari_gemini.volumes.atomic import (
+    TEMPORARY_PREFIX,
+    atomic_path,
+    explain_write_error,
+    flush_folder,
+)
 from napari_gemini.volumes.checks import check_labels_match
 from napari_gemini.volumes.reading import read_labels
 from napari_gemini.volumes.volume import Volume
@@ -109,10 +116,27 @@ class LabelStore:
         check_labels_match(image, labels)
         return labels
 
+    def strokes_folder(self, case: Case) -> Path:
+        """Return the folder of what was painted since the label file was written."""
+        return self.folder / strokes.FOLDER / case.id
+
     def write(
-        self, case: Case, labels: NDArray[Any], image: Volume, mask: str | None = None
+        self,
+        case: Case,
+        labels: NDArray[Any],
+        image: Volume,
+        mask: str | None = None,
+        before: Callable[[Path], None] | None = None,
     ) -> bool:
         """Write a file whose values are checked already, keeping the version before.
+
+        Parameters
+        ----------
+        case, labels, image, mask
+            What, and where.
+        before
+            Called with the finished file before it takes its place; the labels are known to
+            differ from those on disk then.
 
         Returns
         -------
@@ -132,7 +156,7 @@ class LabelStore:
                 "labels have to be on the grid of their image."
             )
         path = self.path(case, mask)
-        if self._holds(path, labels):
+        if before is None and self._holds(path, labels):
             return False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +164,10 @@ class LabelStore:
         except OSError as error:
             raise explain_write_error(error, path) from error
         try:
-            write_labels(path, labels, image)
+            if before is None:
+                write_labels(path, labels, image)
+            else:
+                _write_in_two_steps(path, labels, image, before)
         except BaseException:
             if kept is not None:
                 with contextlib.suppress(OSError):
@@ -148,6 +175,23 @@ class LabelStore:
             raise
         self._prune(self.history(case, mask))
         return True
+
+    def left_painted(self, case: Case) -> tuple[NDArray[Any], float] | None:
+        """Return what a crash left in the log of a case: its labels, and when they were painted.
+
+        None where there is no log, or it belongs to other labels than those on disk.
+
+        Raises
+        ------
+        GeminiError
+            If the labels on disk cannot be read.
+        """
+        path = self.path(case)
+        logs = strokes.pending(self.strokes_folder(case), path)
+        if not logs:
+            return None
+        saved = read_labels(path).data if path.is_file() else np.zeros(case.shape, np.uint8)
+        return strokes.replay(logs, saved), max(log.stat().st_mtime for log in logs)
 
     def sweep(self) -> None:
         """Remove what killed processes left half-written; only the study's owner may do this."""
@@ -187,6 +231,24 @@ class LabelStore:
         for version in set(versions) - set(kept[-self.history_limit :]):
             with contextlib.suppress(OSError):
                 version.unlink()
+
+
+def _write_in_two_steps(
+    path: Path, labels: NDArray[Any], image: Volume, before: Callable[[Path], None]
+) -> None:
+    """Write a file, tell of it, and put it in its place."""
+    ready = path.with_name(f"{TEMPORARY_PREFIX}ready-{path.name}")
+    try:
+        write_labels(ready, labels, image)
+        before(ready)
+        try:
+            os.replace(ready, path)
+            flush_folder(path.parent)
+        except OSError as error:
+            raise explain_write_error(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            ready.unlink(missing_ok=True)
 
 
 def version_time(version: Path) -> datetime:

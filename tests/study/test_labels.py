@@ -275,10 +275,10 @@ from napari_gemini.study.study import Study
 study = Study(sys.argv[1])
 shape = study.case("a").shape
 value = int(sys.argv[2])
-print("ready", flush=True)
 while True:
     value = value % 200 + 1
     study.save_labels("a", np.full(shape, value, np.uint8))
+    print("saved", flush=True)
 """
 
 
@@ -295,7 +295,7 @@ def test_sigkill_while_saving_never_breaks_labels(tmp_path: Path, data: Path) ->
             stdout=subprocess.PIPE,
         )
         assert child.stdout is not None
-        assert child.stdout.readline() == b"ready\n"
+        assert child.stdout.readline() == b"saved\n"
         time.sleep(rng.uniform(0.02, 0.25))
         child.send_signal(signal.SIGKILL if os.name != "nt" else signal.SIGTERM)
         child.wait()

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+import numpy as np
 from psygnal import Signal
 
 from napari_gemini.errors import GeminiError, StudyError
@@ -35,6 +36,10 @@ OVERLAPPING = (
     "The labels of this study may overlap, one file for each; they are shown together here and "
     "cannot be painted."
 )
+
+
+#: Of more voxels than this, a label map is logged between two writes of its file.
+LARGE = 8_000_000
 
 
 class CaseShow:
@@ -217,13 +222,19 @@ class CaseShow:
             self.autosave.forget()
             return
         study, case_id, affine = self.study, view.case, view.outline.affine
+        base = None if data.labels is None else data.labels.data
+        log = None
+        if np.prod(view.outline.shape) > LARGE:
+            log = study.log_strokes(case_id, base)
 
         def write(labels: Any) -> LabelSummary:
-            study.save_labels(case_id, labels)
-            return summarise(labels, affine)
+            if log is None:
+                study.save_labels(case_id, labels)
+                return summarise(labels, affine)
+            study.save_frozen(case_id, log, labels)
+            return summarise(labels.labels, affine)
 
-        base = None if data.labels is None else data.labels.data
-        self.autosave.watch(Target(view.values, write, base), saved_time(study, case_id))
+        self.autosave.watch(Target(view.values, write, base, log), saved_time(study, case_id))
 
     def reload(self) -> None:
         """Read the case that is shown again, since others may have changed it."""

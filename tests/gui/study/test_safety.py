@@ -234,3 +234,106 @@ def test_damaged_labels_are_never_overwritten(session, study):
     restore_version(labelling, Study(study.folder).history("case0")[0])
     np.testing.assert_array_equal(labelling.view.values(), good)
     assert labelling.view.labels.editable
+
+
+#: The same window, with label maps so large that packing one never ends.
+PACKING = (
+    """
+import time
+from napari_gemini.study import labels
+from napari_gemini.widgets.study import showing
+showing.LARGE = 0
+labels.write_labels = lambda *_: print("packing", *_[:1], flush=True) or time.sleep(3600)
+"""
+    + PAINTING
+)
+
+
+def test_a_window_killed_while_it_packs_a_large_map_loses_at_most_three_seconds(
+    make_napari_viewer, study
+):
+    window = _start(PACKING, study.folder)
+    painted: list[tuple[float, tuple[int, ...]]] = []
+    packed = False
+    try:
+        assert window.stdout is not None
+        for line in window.stdout:
+            moment, *voxel = line.split()
+            if moment == "packing":
+                packed = True
+                continue
+            painted.append((float(moment), tuple(map(int, voxel))))
+            if painted[-1][0] - painted[0][0] > 8 and packed:
+                break
+    finally:
+        window.kill()
+        killed = time.time()
+        window.wait()
+    assert not study.has_labels("case1")
+    due = [voxel for moment, voxel in painted if moment < killed - 3]
+    assert len(due) > 10
+
+    session = get_session(make_napari_viewer())
+    session.open_study(study.folder)
+    found = on_disk(study, "case1")
+    assert all(found[voxel] == 1 for voxel in due)
+    sentence = labelling_of(session).talk.offers["crash"].sentence
+    assert "its labels are those of" in sentence
+    session.show_case("case1")
+    np.testing.assert_array_equal(labelling_of(session).view.values(), found)
+
+
+def test_a_large_map_is_packed_when_the_brush_rests(session, study, qtbot, monkeypatch):
+    monkeypatch.setattr("napari_gemini.widgets.study.showing.LARGE", 0)
+    session.show_case("case1")
+    labelling = labelling_of(session)
+    log = study.folder / "labels" / ".strokes" / "case1"
+    paint(labelling, (3, 4, 5))
+    qtbot.waitUntil(lambda: study.has_labels("case1"), timeout=20_000)
+    qtbot.waitUntil(lambda: not log.exists(), timeout=20_000)
+    assert on_disk(study, "case1")[3, 4, 5] == 1
+    assert labelling.autosave.state == "saved"
+    paint(labelling, (3, 4, 6), 2)
+    session.show_case("case2")  # leaving waits for the file
+    assert on_disk(study, "case1")[3, 4, 6] == 2
+    assert not log.exists()
+    session.show_case("case1")
+    labelling.view.labels.undo()
+    np.testing.assert_array_equal(labelling.view.values(), on_disk(study, "case1"))
+
+
+def test_a_full_disk_is_told_of_a_large_map_too(session, study, qtbot, monkeypatch):
+    monkeypatch.setattr("napari_gemini.widgets.study.showing.LARGE", 0)
+    monkeypatch.setattr("napari_gemini.widgets.study.autosave.RETRY", 0.5)
+    said = listen(session)
+    session.show_case("case1")
+    labelling = labelling_of(session)
+    with _full_disk():
+        paint(labelling, (3, 4, 5))
+        qtbot.waitUntil(lambda: labelling.autosave.state == "failed", timeout=20_000)
+        assert "full" in said[-1][1]
+        with pytest.raises(StudyError, match=r"case1 are not saved"):
+            session.show_case("case2")
+    qtbot.waitUntil(lambda: labelling.autosave.state == "saved", timeout=20_000)
+    labelling.save_all()
+    assert on_disk(study, "case1")[3, 4, 5] == 1
+
+
+def test_labels_that_were_given_up_do_not_come_back(session, study, qtbot, monkeypatch):
+    monkeypatch.setattr("napari_gemini.widgets.study.showing.LARGE", 0)
+    session.show_case("case1")
+    labelling = labelling_of(session)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("napari_gemini.study.labels.os.replace", full)
+    paint(labelling, (3, 4, 5))
+    with pytest.raises(StudyError, match="full"):
+        labelling.save_all()
+    assert (study.folder / "labels" / ".strokes" / "case1").is_dir()
+    monkeypatch.undo()
+    labelling.give_up()
+    session.close_study()
+    session.open_study(study.folder)
+    assert not study.has_labels("case1")
