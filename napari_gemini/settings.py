@@ -61,6 +61,12 @@ class LossWeights(Settings):
         0.1, ge=0, description="share of GSS that trains the features (red path)"
     )
     smooth: float = Field(0.4, ge=0, description="smoothness of the displacement field")
+    transfer: float = Field(
+        1.0, ge=0, description="disagreement of carried and predicted labels (label transfer)"
+    )
+    transfer_to_head: float = Field(
+        10.0, ge=0, description="by how much the head feels label transfer more than the fields"
+    )
     segmentation: float = Field(100.0, ge=0, description="cross-entropy plus Dice")
     restoration: float = Field(
         100.0, ge=0, description="squared error of the restored scan (pre-training)"
@@ -181,6 +187,13 @@ class TrainSettings(Settings):
         le=1,
         description="share of labelled scans that gemini-semi deforms part of the way to the shape "
         "of another scan, labels along; 0 in the paper",
+    )
+    label_transfer: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of pairs of gemini-semi that start from a labelled scan, whose labels "
+        "are carried over and compared with the head's; 0 in the paper",
     )
     use_labels: bool = Field(
         True, description="objectives that learn from scans alone learn from the labels too"

@@ -36,15 +36,34 @@ class PairSampler:
             )
         self._sizes = torch.tensor([float(len(cases)) for cases in self._groups])
 
-    def draw(self, count: int, generator: torch.Generator) -> list[tuple[int, int]]:
-        """Return `count` pairs (a, b), a != b, every case equally often in the long run."""
+    def draw(
+        self, count: int, generator: torch.Generator, first: list[int] | None = None
+    ) -> list[tuple[int, int]]:
+        """Return `count` pairs (a, b), a != b, every case equally often in the long run.
+
+        Parameters
+        ----------
+        count
+            Number of pairs.
+        generator
+            Source of all randomness.
+        first
+            Cases that `a` is drawn from, all of them by default; `b` is any case of its group.
+        """
+        if first is not None:
+            return [self._with_partner(a, generator) for a in draw_cases(first, count, generator)]
         picks = torch.multinomial(self._sizes, count, replacement=True, generator=generator)
         pairs = []
         for pick in picks.tolist():
             cases = self._groups[pick]
-            first, second = torch.randperm(len(cases), generator=generator)[:2].tolist()
-            pairs.append((cases[first], cases[second]))
+            one, other = torch.randperm(len(cases), generator=generator)[:2].tolist()
+            pairs.append((cases[one], cases[other]))
         return pairs
+
+    def _with_partner(self, case: int, generator: torch.Generator) -> tuple[int, int]:
+        (group,) = (cases for cases in self._groups if case in cases)
+        others = [other for other in group if other != case]
+        return case, others[int(torch.randint(len(others), (), generator=generator))]
 
 
 def draw_cases(cases: list[int], count: int, generator: torch.Generator) -> list[int]:

@@ -119,23 +119,32 @@ class LabelledBatches:
         field = self.change_shape(cases, generator) if self.change_shape is not None else None
         if field is not None:
             grid = deform_grid(grid, field)
-        target = cohort.target(cases).float()
-        exclusive = target.ndim == images.ndim - 1
-        target = (
-            resample(target.unsqueeze(1) if exclusive else target, grid, "nearest").round().long()
-        )
+        target = resample_target(cohort.target(cases), grid)
         images = change_intensity(resample(images, grid), generator, settings.augmentation)
-        return images, target.squeeze(1) if exclusive else target
+        return images, target
+
+
+def resample_target(target: Tensor, grid: Tensor) -> Tensor:
+    """Sample classes (B, *S) or masks (B, C, *S) at a normalised grid (B, *S, d); int64."""
+    exclusive = target.ndim == grid.ndim - 1
+    masks = (target.unsqueeze(1) if exclusive else target).float()
+    sampled = resample(masks, grid, "nearest").round().long()
+    return sampled.squeeze(1) if exclusive else sampled
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Augmented pairs: images (B, 1, *S) and masks (B, 1, *S) of voxels to ignore, or None."""
+    """Augmented pairs: images (B, 1, *S) and masks (B, 1, *S) of voxels to ignore, or None.
+
+    ``target_first`` are the labels of the first scans, integer, (B, *S) or (B, C, *S), where those
+    were drawn from the labelled ones.
+    """
 
     first: Tensor
     second: Tensor
     ignore_first: Tensor | None = None
     ignore_second: Tensor | None = None
+    target_first: Tensor | None = None
 
 
 class PairBatches:
@@ -143,18 +152,32 @@ class PairBatches:
 
     ``pair_jitter`` adds a smaller affine of its own to the second scan, which the released code
     does not have.
+
+    Parameters
+    ----------
+    cohort, settings
+        As for :class:`Objective`.
+    labelled_share
+        Share of the batches whose first scans are labelled ones.
     """
 
-    def __init__(self, cohort: Cohort, settings: TrainSettings) -> None:
+    def __init__(
+        self, cohort: Cohort, settings: TrainSettings, labelled_share: float = 0.0
+    ) -> None:
         self.cohort = cohort
         self.settings = settings
         self.sampler = PairSampler(cohort.groups)
+        self.labelled_share = labelled_share if cohort.labels else 0.0
 
     def draw(self, generator: torch.Generator) -> PairBatch:
         """Return one batch of pairs."""
         cohort, settings = self.cohort, self.settings
         count, augmentation = settings.pairs_per_step, settings.augmentation
-        pairs = self.sampler.draw(count, generator)
+        labelled = bool(self.labelled_share) and (
+            float(torch.rand((), generator=generator)) < self.labelled_share
+        )
+        first = cohort.labelled if labelled else None
+        pairs = self.sampler.draw(count, generator, first)
         affine = draw_affine(generator, augmentation, cohort.shape, count)
         affines = [affine, affine]
         if augmentation.pair_jitter:
@@ -163,6 +186,7 @@ class PairBatches:
             )
             affines[1] = combine(affine, jitter)
         images, masks = [], []
+        target = None
         for side, draw in enumerate(affines):
             cases = [pair[side] for pair in pairs]
             image = cohort.images[cases]
@@ -170,4 +194,6 @@ class PairBatches:
             images.append(change_intensity(resample(image, grid), generator, augmentation))
             ignored = cohort.ignore(cases)
             masks.append(None if ignored is None else resample(ignored, grid, "nearest"))
-        return PairBatch(images[0], images[1], masks[0], masks[1])
+            if labelled and side == 0:
+                target = resample_target(cohort.target(cases), grid)
+        return PairBatch(images[0], images[1], masks[0], masks[1], target)

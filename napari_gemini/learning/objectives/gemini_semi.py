@@ -24,6 +24,7 @@ from napari_gemini.correspondence.smoothness import smoothness_loss
 from napari_gemini.correspondence.warp import comparison_mask, warp
 from napari_gemini.learning.cohort import Cohort
 from napari_gemini.learning.objectives.base import Objective, PairBatch, PairBatches, Update
+from napari_gemini.learning.objectives.label_transfer import target_masks, transfer_loss
 from napari_gemini.learning.objectives.supervised import SegmentationUpdate, require_labels
 from napari_gemini.networks.gemini import GeminiNetwork
 from napari_gemini.settings import LossWeights, TrainSettings
@@ -66,7 +67,15 @@ def gemini_loss(
     smooth = smoothness_loss(displacement)
     # The batch holds both directions and its losses are means, so the sum is twice the mean.
     loss = DIRECTIONS * (weights.gss * gss + weights.gvs * gvs + weights.smooth * smooth)
-    return {"loss": loss, "gss": gss, "gvs": gvs, "smooth": smooth}
+    terms = {"gss": gss, "gvs": gvs, "smooth": smooth}
+    if batch.target_first is not None:
+        masks = target_masks(batch.target_first, network.config)
+        transfer = transfer_loss(
+            network, features, displacement, masks, mask, weights.transfer_to_head
+        )
+        loss = loss + weights.transfer * transfer
+        terms["transfer"] = transfer / DIRECTIONS
+    return {"loss": loss, **terms}
 
 
 class ShapeTransfer:
@@ -119,7 +128,8 @@ class GeminiSemi(Objective):
 
     def __init__(self, network: GeminiNetwork, settings: TrainSettings, cohort: Cohort) -> None:
         super().__init__(network, settings, cohort)
-        self.pairs = PairBatches(cohort, settings)
+        share = settings.label_transfer if settings.weights.transfer else 0.0
+        self.pairs = PairBatches(cohort, settings, share)
         transfer = ShapeTransfer(network, settings, cohort) if settings.shape_transfer else None
         self.segmentation = SegmentationUpdate(network, settings, cohort, transfer)
 
