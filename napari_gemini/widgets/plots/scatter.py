@@ -15,12 +15,11 @@ from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from vispy import scene
 
+from napari_gemini.widgets.plots.points import Points
 from napari_gemini.widgets.plots.theme import theme_colours
 
 #: How far a click may be from a point, and a drag from its start to be still a click, in pixels.
 _REACH, _CLICK = 8.0, 4.0
-#: Opacity of points while others are selected.
-_DIM = 0.18
 _HEIGHT = 280
 
 
@@ -60,13 +59,12 @@ class ScatterPlot(QWidget):
         native.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.view = self.canvas.central_widget.add_view()
         self.view.camera = scene.PanZoomCamera(aspect=1, interactive=False)
-        # Transparent points of one depth: the later one is on top.
-        self._markers = _markers(self.view.scene, 0)
-        self._top = _markers(self.view.scene, 1)
+        self._points = Points(parent=self.view.scene)
+        self._points.visible = False
         self._lasso = scene.visuals.Line(
             np.zeros((2, 2), np.float32), parent=self.view.scene, width=1.5, method="gl"
         )
-        self._lasso.order = 2
+        self._lasso.order = 1
         self._lasso.visible = False
         events = self.canvas.events
         events.mouse_press.connect(self._on_press)
@@ -118,14 +116,18 @@ class ScatterPlot(QWidget):
         self.colours = np.asarray(colours, dtype=np.float32).reshape(-1, 4)
         if self._held is not None:
             self._held = self._held[0], None
-        self._draw()
+        if len(self.points):
+            self._points.set_colours(self.colours)
+            self.canvas.update()
 
     def select(self, mask: ArrayLike) -> None:
         """Mark points (n,), without telling anybody."""
         mask = np.asarray(mask, dtype=bool)
         if not np.array_equal(mask, self.selection):
             self.selection = mask.copy()
-            self._draw()
+            if len(self.points):
+                self._points.set_chosen(self.selection)
+                self.canvas.update()
 
     def fit(self) -> None:
         """Show all points, and keep showing them while they move."""
@@ -141,14 +143,13 @@ class ScatterPlot(QWidget):
         self.view.camera.set_range(x=x, y=y, z=(0, 1), margin=0.06)
 
     def _draw(self) -> None:
-        colours = self.colours
-        if self.selection.any():
-            colours = colours.copy()
-            colours[~self.selection, 3] *= _DIM
-        _set(self._markers, self.points, colours, self._size, None)
-        chosen = self.selection
-        text = theme_colours(self)[0].getRgbF()
-        _set(self._top, self.points[chosen], self.colours[chosen], self._size + 2, text)
+        """Show everything anew."""
+        some = bool(len(self.points))
+        self._points.visible = some
+        if some:
+            self._points.set_places(self.points, self._size)
+            self._points.set_colours(self.colours)
+            self._points.set_chosen(self.selection)
         self.canvas.update()
 
     @property
@@ -161,13 +162,13 @@ class ScatterPlot(QWidget):
         """Return where the points are on the canvas, (n, 2) pixels."""
         if not len(self.points):
             return np.zeros((0, 2))
-        transform = self._markers.get_transform("visual", "canvas")
+        transform = self._points.get_transform("visual", "canvas")
         mapped = transform.map(np.column_stack([self.points, np.zeros(len(self.points))]))
         found: NDArray[np.float64] = mapped[:, :2] / mapped[:, 3:4]
         return found
 
     def _data_at(self, position: NDArray[np.float64]) -> NDArray[np.float64]:
-        transform = self._markers.get_transform("visual", "canvas")
+        transform = self._points.get_transform("visual", "canvas")
         found: NDArray[np.float64] = np.array(transform.imap(position))[:2]
         return found
 
@@ -185,7 +186,7 @@ class ScatterPlot(QWidget):
             self._is_lasso = False
         elif self._pressed is None:
             self._grabbed = position
-        event.handled = True
+        event.handled = event.blocked = True
 
     def _on_move(self, event: Any) -> None:
         position = np.array(event.pos[:2], dtype=np.float64)
@@ -203,7 +204,7 @@ class ScatterPlot(QWidget):
             shift = self._data_at(self._grabbed) - self._data_at(position)
             self.view.camera.pan(shift)
             self._grabbed, self._fitted = position, True
-        event.handled = True
+        event.handled = event.blocked = True
 
     def _on_release(self, event: Any) -> None:
         if event.button != 1:
@@ -248,7 +249,7 @@ class ScatterPlot(QWidget):
         self._fitted = True
         place = self._data_at(np.array(event.pos[:2], dtype=np.float64))
         self.view.camera.zoom(0.85 ** float(event.delta[1]), (*place, 0))
-        event.handled = True
+        event.handled = event.blocked = True
 
     def _on_double_click(self, event: Any) -> None:
         self.fit()
@@ -275,37 +276,9 @@ class ScatterPlot(QWidget):
         text, background = theme_colours(self)
         self.canvas.bgcolor = background.name()
         self._lasso.set_data(color=text.name())
-        self._draw()
+        self._points.set_edge(text.getRgbF())
+        self.canvas.update()
 
     def close_canvas(self) -> None:
         """Give the canvas's resources back; the widget is of no use then."""
         self.canvas.close()
-
-
-def _markers(parent: Any, order: int) -> scene.visuals.Markers:
-    markers = scene.visuals.Markers(parent=parent)
-    markers.set_gl_state("translucent", depth_test=False)
-    markers.order = order
-    # vispy asks even hidden markers for their extent.
-    markers.set_data(pos=np.zeros((1, 2), np.float32))
-    markers.visible = False
-    return markers
-
-
-def _set(
-    markers: scene.visuals.Markers,
-    points: NDArray[np.float32],
-    colours: NDArray[np.float32],
-    size: float,
-    edge: tuple[float, ...] | None,
-) -> None:
-    """Show points, or hide the visual when there are none, which vispy cannot draw."""
-    markers.visible = bool(len(points))
-    if len(points):
-        markers.set_data(
-            pos=points,
-            face_color=colours,
-            edge_width=0 if edge is None else 1,
-            edge_color=edge or "black",
-            size=size,
-        )

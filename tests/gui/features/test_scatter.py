@@ -130,6 +130,25 @@ def test_selected_points_stand_out(plot):
     assert not red[1][:, middle:].any()
 
 
+def test_what_is_selected_is_on_top_and_keeps_its_colour(plot):
+    """Also where thousands of points lie upon each other."""
+    places = np.zeros((7000, 2))
+    places[-2:] = [[-1, 0], [1, 0]]
+    colours = np.tile([0.0, 0, 1, 1], (7000, 1))
+    colours[0] = [1, 0, 0, 1]
+    plot.set_points(places, colours)
+    column, row = np.rint(plot.on_canvas()[0]).astype(int)
+
+    def seen():
+        return plot.canvas.render()[row, column, :3].tolist()
+
+    assert seen() == [0, 0, 255]
+    plot.select(np.arange(7000) == 0)
+    assert seen() == [255, 0, 0]
+    plot.select(np.zeros(7000, bool))
+    assert seen() == [0, 0, 255]
+
+
 def test_a_moved_view_stays_while_points_move(plot, qtbot):
     before = plot.on_canvas()
     drag(qtbot, plot.canvas, [(100, 150), (160, 190)], button=Qt.MouseButton.RightButton)
