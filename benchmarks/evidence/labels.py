@@ -1,0 +1,114 @@
+"""Experiments that end in labels of the head: starts, shares, seeds, backbones, widths."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.evidence.scores import deformation, feature_health, head_dice
+from benchmarks.evidence.training import (
+    SCRATCH,
+    Bench,
+    fine_tuned,
+    pretrain,
+    starts,
+    train,
+)
+from napari_gemini.networks.blocks import count_parameters
+from napari_gemini.networks.gemini import GeminiNetwork
+
+Row = dict[str, Any]
+#: What an experiment is made of: setting -> the run that gives its numbers.
+Jobs = dict[str, Callable[[], Row]]
+
+SHARES = (0.1, 0.25, 0.5, 1.0)
+WIDTHS = (4, 8, 16, 32)
+#: Repeats of one setting; the labelled scans stay those of the bench's seed.
+REPEATS = 2
+
+
+def few_shot(bench: Bench, objectives: list[str] | None = None) -> Jobs:
+    """Fine-tune with five labels and with 25 %, from scratch and from each objective (Table 3)."""
+
+    def job(start: str) -> Row:
+        weights = pretrain(bench, start)
+        row: Row = {}
+        if start != SCRATCH:
+            network = bench.fresh()
+            network.load_state_dict(weights)
+            row |= feature_health(network.eval(), bench.data, bench.data.test)
+        for name, labelled in (("five", bench.five), ("quarter", bench.quarter)):
+            tuned = fine_tuned(bench, weights, labelled)
+            row |= labels_row(tuned, bench, f"dice_{name}")
+            row[f"dice_{name}_seen"] = _mean(head_dice(tuned, bench.data, bench.five))
+        return row
+
+    return {start: bound(job, start) for start in starts(objectives)}
+
+
+def pretraining_share(bench: Bench, objectives: list[str] | None = None) -> Jobs:
+    """Fine-tune with five labels after pre-training on a share of the pool (6.1.5)."""
+
+    def job(objective: str, share: float) -> Row:
+        weights = pretrain(bench, objective, share=share)
+        return labels_row(fine_tuned(bench, weights, bench.five), bench)
+
+    return {
+        f"{objective} {share:.0%}": bound(job, objective, share)
+        for objective in objectives or ["gemini-mip"]
+        for share in SHARES
+    }
+
+
+def repeats(bench: Bench, objectives: list[str] | None = None) -> Jobs:
+    """Train one setting twice with other random numbers and the same labels (Table 10)."""
+
+    def job(number: int) -> Row:
+        # Far from the seeds of the other experiments.
+        other = dataclasses.replace(bench, seed=1000 * number + bench.seed, labels=bench.five)
+        network = train(other, bench.five)
+        return labels_row(network, bench) | deformation(network, bench.data)
+
+    return {f"run {number}": bound(job, number) for number in range(1, REPEATS + 1)}
+
+
+def backbones(bench: Bench, objectives: list[str] | None = None) -> Jobs:
+    """Train U-Net and SwinUNETR on five labels, without and with GEMINI-Semi (Table 8)."""
+
+    def job(backbone: str, objective: str) -> Row:
+        network = train(bench, bench.five, {"network": {"backbone": backbone}}, objective=objective)
+        return labels_row(network, bench) | {"parameters": count_parameters(network.backbone)}
+
+    return {
+        f"{backbone} {objective}": bound(job, backbone, objective)
+        for backbone in ("unet", "swin-unetr")
+        for objective in ("supervised", "gemini-semi")
+    }
+
+
+def widths(bench: Bench, objectives: list[str] | None = None) -> Jobs:
+    """Train GEMINI-Semi with backbones of several widths (C.2)."""
+
+    def job(width: int) -> Row:
+        network = train(bench, bench.five, {"network": {"base_width": width}})
+        row = labels_row(network, bench) | deformation(network, bench.data)
+        return row | {"parameters": count_parameters(network.backbone)}
+
+    return {f"width {width}": bound(job, width) for width in WIDTHS}
+
+
+def labels_row(network: GeminiNetwork, bench: Bench, name: str = "dice") -> Row:
+    """Return the mean Dice on the test scans, and that of each scan."""
+    cases = head_dice(network, bench.data, bench.data.test)
+    return {name: _mean(cases), f"{name}_cases": cases}
+
+
+def bound(job: Callable[..., Row], *arguments: Any) -> Callable[[], Row]:
+    return lambda: job(*arguments)
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values))

@@ -1,0 +1,75 @@
+"""Tables of the rows of a file: means over seeds, one table for each experiment and data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Row = dict[str, Any]
+FACTS = ("experiment", "data", "seed", "setting", "cpu_seconds", "curve")
+
+
+def read_rows(file: Path) -> list[Row]:
+    """Return the rows of a file, none where there is no file yet."""
+    if not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text().splitlines() if line]
+
+
+def print_tables(rows: Sequence[Row]) -> None:
+    """Print every experiment in the rows."""
+    kinds = dict.fromkeys((row["experiment"], row["data"]) for row in rows)
+    for experiment, data in kinds:
+        own = [r for r in rows if (r["experiment"], r["data"]) == (experiment, data)]
+        seconds = sum(row["cpu_seconds"] for row in own)
+        print(f"\n{experiment}, {data}: {seconds / 60:.1f} CPU-minutes\n")
+        if experiment == "curve":
+            print("\n".join(curve_table(own)))
+            continue
+        print("\n".join(table(own)))
+        if experiment == "repeats":
+            print(f"\ncorrelation over test scans: {correlation(own):.3f}")
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Return lines of a table: one row for each setting, means over seeds and their spread."""
+    names = [k for k, v in rows[0].items() if k not in FACTS and not isinstance(v, list)]
+    names += [k for row in rows for k in row if k not in (*names, *FACTS)]
+    names = [n for n in dict.fromkeys(names) if not n.endswith("_cases")]
+    lines = [f"| setting | seeds | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    for setting in dict.fromkeys(row["setting"] for row in rows):
+        own = [row for row in rows if row["setting"] == setting]
+        cells = [_cell([row[n] for row in own if row.get(n) is not None]) for n in names]
+        lines.append(f"| {setting} | {len(own)} | {' | '.join(cells)} |")
+    return lines
+
+
+def curve_table(rows: Sequence[Row]) -> list[str]:
+    """Return lines of a table of a course over steps, means over seeds."""
+    names = ("dice", "deformation_dice", "fold_percent")
+    lines = [f"| steps | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for points in zip(*(row["curve"] for row in rows), strict=True):
+        cells = [_cell([point[name] for point in points]) for name in names]
+        lines.append(f"| {points[0]['step']} | {' | '.join(cells)} |")
+    return lines
+
+
+def correlation(rows: Sequence[Row]) -> float:
+    """Return Pearson's correlation of the Dice of each test scan between two repeats."""
+    first, second = (
+        np.concatenate([row["dice_cases"] for row in rows if row["setting"] == f"run {number}"])
+        for number in (1, 2)
+    )
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    digits = 1 if max(map(abs, values)) >= 2 else 3
+    text = f"{np.mean(values):.{digits}f}"
+    return text if len(values) == 1 else f"{text} ± {np.std(values, ddof=1):.{digits}f}"
