@@ -126,8 +126,16 @@ def draw(scene: Any, atlas: AtlasNodes, truth: Any, found: ImportedTarget, folde
     write_picture(folder / "maps.png", np.concatenate(maps, axis=1))
 
 
-def main() -> None:
-    """Run the demo."""
+def main(scene: Any = None, run: Any = propagate) -> None:
+    """Run the demo.
+
+    Parameters
+    ----------
+    scene
+        An MRML scene; None: a new one.
+    run
+        Like :func:`propagate`, such as one that goes through the module's Logic.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with images, labels and split.json")
     parser.add_argument("--pictures", type=Path, help="folder for the pictures")
@@ -139,7 +147,7 @@ def main() -> None:
     split = json.loads((arguments.data / "split.json").read_text(encoding="utf-8"))
     first = next(iter(split["labelled"].values()))[0]
     cases = [case for case in split["pool"] if case != first][:TARGETS]
-    scene = slicer.vtkMRMLScene()
+    scene = slicer.vtkMRMLScene() if scene is None else scene
     logics = [slicer.vtkMRMLColorLogic(), slicer.vtkSlicerSegmentationsModuleLogic()]
     for logic in logics:
         logic.SetMRMLScene(scene)
@@ -148,7 +156,7 @@ def main() -> None:
     targets = {case: load(scene, arguments.data, case) for case in cases}
     truths = {case: segmentation_of(scene, arguments.data, case, targets[case]) for case in cases}
 
-    imported = propagate(scene, atlas, list(targets.values()), arguments)
+    imported = run(scene, atlas, list(targets.values()), arguments)
     scores = {}
     for found in imported:
         case = found.nodes.target.GetName()

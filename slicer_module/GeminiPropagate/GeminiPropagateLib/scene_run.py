@@ -24,7 +24,7 @@ from GeminiPropagateLib.mrml_io import read_node, write_volume
 from GeminiPropagateLib.results import ImportedTarget, import_target
 from GeminiPropagateLib.results_table import results_table, set_row
 from GeminiPropagateLib.scene_nodes import PREFIX, AtlasNodes, nodes_of_class
-from GeminiPropagateLib.segmentations import write_labels
+from GeminiPropagateLib.segmentations import overlap_warning, write_labels
 from GeminiPropagateLib.session import (
     DONE,
     WAITING,
@@ -90,6 +90,7 @@ class ScenePropagation:
         self._nodes: dict[str, str] = {}
         self._paths: dict[str, Path] = {}
         self._log: list[tuple[str, str]] = []
+        self._notes: list[str] = []
 
     @property
     def run(self) -> PropagationRun | None:
@@ -208,12 +209,13 @@ class ScenePropagation:
     def _write_atlases(self, atlases: Sequence[AtlasNodes]) -> list[AtlasFiles]:
         assert self._layout is not None
         taken: set[str] = set()
-        files, self._labels = [], []
+        files, self._labels, self._notes = [], [], []
         for atlas in atlases:
             key = unique_key(atlas.volume.GetName(), taken)
             image = self._layout.input_path("atlas", key)
             labels = self._layout.input_path("labels", key)
             write_volume(atlas.volume, image)
+            self._notes.append(overlap_warning(atlas.segmentation, atlas.volume))
             self._merge_labels(write_labels(atlas.segmentation, atlas.volume, labels), atlas)
             files.append(AtlasFiles(key, atlas.volume.GetName(), image, labels))
         return files
@@ -306,6 +308,7 @@ class ScenePropagation:
             if node is not None:
                 set_row(table, node, _("failed: {error}").format(error=error))
             return
+        imported.warnings += filter(None, self._notes)
         for sentence in imported.warnings:
             update.run.log.append(("warning", f"{state.file.name}: {sentence}"))
         set_row(

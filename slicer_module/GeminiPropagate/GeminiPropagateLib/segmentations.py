@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from vtk.util.numpy_support import vtk_to_numpy
 
 from GeminiPropagateLib.errors import PropagateError
 from GeminiPropagateLib.geometry import (
@@ -121,6 +122,41 @@ def write_labels(
         )
     write_node(label_map, path)
     return labels
+
+
+def overlap_warning(segmentation_node: Any, volume_node: Any) -> str:
+    """Return a sentence about voxels that several segments claim, empty where there are none.
+
+    Parameters
+    ----------
+    segmentation_node
+        The segmentation.
+    volume_node
+        Whose voxels are counted.
+    """
+    scene = slicer.vtkMRMLScene()
+    clone = hardened_clone(segmentation_node, scene)
+    grid = WorldGrid(volume_node)
+    binary = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
+    segmentation = clone.GetSegmentation()
+    if not segmentation.CreateRepresentation(binary) or segmentation.GetNumberOfLayers(binary) < 2:
+        return ""
+    claims = np.zeros(grid.dimensions[::-1], np.uint16)
+    for layer in range(segmentation.GetNumberOfLayers(binary)):
+        onto = slicer.vtkOrientedImageData()
+        image = segmentation.GetLayerDataObject(layer, binary)
+        slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+            image, grid.oriented_image(), onto
+        )
+        voxels = vtk_to_numpy(onto.GetPointData().GetScalars())
+        claims += voxels.reshape(claims.shape) != 0
+    shared = int(np.count_nonzero(claims > 1))
+    if not shared:
+        return ""
+    return _(
+        "Segments of {segmentation} overlap in {count} voxels; a label map holds one label for "
+        "each voxel, and the later segment counts there."
+    ).format(segmentation=segmentation_node.GetName(), count=shared)
 
 
 def label_map_of(segmentation_node: Any, volume_node: Any) -> np.ndarray[Any, Any]:

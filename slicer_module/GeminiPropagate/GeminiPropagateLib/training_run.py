@@ -196,13 +196,20 @@ class TrainingRun:
         self._begin(options.arguments())
 
     def resume(self, device: str = "auto") -> None:
-        """Go on from the last checkpoint.
+        """Go on from the last checkpoint; a training that still runs is followed.
 
         Raises
         ------
         PropagateError
             If the interpreter cannot be started.
         """
+        for event in self._tail.read():
+            self._take(event)
+        if self._now.state in (RUNNING, STOPPING) and self._alive():
+            # From its beginning, so that the whole curve is there.
+            self._tail = EventTail(self.folder / "events.jsonl")
+            self._now = TrainingUpdate(STARTING)
+            return
         self._begin(["--resume", "--device", device])
 
     def _begin(self, options: list[str]) -> None:

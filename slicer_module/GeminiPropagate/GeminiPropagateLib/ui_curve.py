@@ -1,4 +1,4 @@
-"""A small curve of numbers over steps, drawn into a label."""
+"""A small curve of numbers over steps, drawn into a label with its extremes and newest value."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import qt
+from slicer.i18n import tr as _
 
 _WIDTH, _HEIGHT, _MARGIN = 360, 110, 6
+#: Of the numbers beside the curve: distance from the border, height of a line, room on the right.
+_TEXT, _LINE, _RIGHT = 4, 14, 130
 
 
 class Curve:
@@ -48,6 +51,12 @@ class Curve:
         places = positions(self.points)
         for (x, y), (next_x, next_y) in itertools.pairwise(places):
             painter.drawLine(x, y, next_x, next_y)
+        painter.setPen(qt.QPen(qt.QColor("#555555")))
+        values = [point[1] for point in self.points]
+        painter.drawText(_TEXT, _LINE, f"{max(values):.3g}")
+        painter.drawText(_TEXT, _HEIGHT - _TEXT, f"{min(values):.3g}")
+        last = _("step {step}: {value:.3g}").format(step=self.points[-1][0], value=values[-1])
+        painter.drawText(_WIDTH - _RIGHT, _LINE, last)
         painter.end()
         return pixmap
 

@@ -15,6 +15,7 @@ from GeminiPropagateLib.labels import Label
 from GeminiPropagateLib.segmentations import (
     label_map_of,
     labels_of_segmentation,
+    overlap_warning,
     read_labels_into,
     write_labels,
 )
@@ -141,6 +142,26 @@ def test_a_segmentation_of_surfaces_is_written_as_labels(scene: Any, tmp_path: P
     written = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "l.nrrd")))
     overlap = 2 * (written * label_map > 0).sum() / ((written > 0).sum() + (label_map > 0).sum())
     assert overlap > 0.9
+
+
+def test_segments_that_overlap_are_told(scene: Any) -> None:
+    volume = add_volume(scene, np.zeros(SHAPE, np.uint8), GRIDS["oblique"])
+    node = add_segmentation(scene, volume, blocks(SHAPE))
+    assert overlap_warning(node, volume) == ""
+    inner = np.zeros(SHAPE, np.uint8)
+    inner[2:4, 2:4, 2:4] = 1
+    segment = slicer.vtkSegment()
+    segment.SetName("tumour")
+    binary = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
+    segment.AddRepresentation(binary, WorldGrid(volume).oriented_image(inner))
+    node.GetSegmentation().AddSegment(segment, "tumour")
+    shared = np.count_nonzero(inner * (blocks(SHAPE) != 0))
+    assert shared == 8
+    assert f"segmentation overlap in {shared} voxels" in overlap_warning(node, volume)
+    move = grid(OBLIQUE, (1, 1, 1), (4, 5, 6))
+    for moved in (node, volume):
+        moved.SetAndObserveTransformNodeID(add_linear(scene, move).GetID())
+    assert f"{shared} voxels" in overlap_warning(node, volume)
 
 
 def test_nothing_to_propagate_is_said_before_anything_is_written(

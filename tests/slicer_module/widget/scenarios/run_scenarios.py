@@ -68,6 +68,17 @@ def test_an_error_is_one_sentence(bench: Bench, tmp_path: Path) -> None:
     assert bench.ui.applyButton.enabled
 
 
+def test_too_little_memory_says_what_to_lower_in_the_panels_words(bench: Bench) -> None:
+    bench.choose(1, gridSpacing=0.02)
+    bench.ui.deviceComboBox.setEditText("cpu")
+    bench.apply()
+    bench.finish()
+    assert "memory" in bench.banner
+    assert 'a larger "Grid spacing"' in bench.banner
+    assert "--" not in bench.banner
+    assert bench.rows[0][4].startswith("failed: ")
+
+
 def test_a_python_that_is_gone_is_a_sentence(bench: Bench, tmp_path: Path) -> None:
     bench.choose(1)
     bench.use_engine(str(tmp_path / "python"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.slicer_module.lib.helpers import processes_with
 from tests.slicer_module.standin.properties import use_properties
 from tests.slicer_module.widget.fixtures import CHECKED, NAMES, Bench, segment_names
 
@@ -28,6 +29,11 @@ def fill(bench: Bench, folder: Path, steps: int) -> list[object]:
     return others
 
 
+def training_processes(folder: Path) -> set[int]:
+    """Return the processes that train in a folder."""
+    return set(processes_with(f"{folder}/training/study"))
+
+
 def test_training_is_followed_stopped_resumed_and_labels_the_others(
     bench: Bench, tmp_path: Path
 ) -> None:
@@ -40,6 +46,17 @@ def test_training_is_followed_stopped_resumed_and_labels_the_others(
     bench.wait(lambda: len(curve.points) >= 3, "a curve", 150)
     assert "step" in bench.ui.trainingLabel.text
     assert not bench.ui.trainingCurveLabel.pixmap.isNull()
+
+    # What a closed scene or another start of Slicer does; the training goes on.
+    bench.panel.training.close()
+    curve.clear()
+    before = training_processes(tmp_path)
+    assert before
+    bench.ui.resumeTrainingButton.click()
+    bench.wait(lambda: len(curve.points) >= 3, "the curve from its beginning", 60)
+    assert training_processes(tmp_path) == before, "a second training was started"
+    assert bench.banner == ""
+
     bench.ui.stopTrainingButton.click()
     bench.finish(60)
     assert bench.banner == ""
