@@ -191,6 +191,15 @@ class Composition(QObject):
         self._blink.stop()
         self._image.hide = None
 
+    def turn(self) -> None:
+        """Hide what lies over the fixed scan, or show it again."""
+        viewer = self.viewer
+        lines = EDGES if self._labels is None else LABELS
+        role = lines if self.mode == "contours" else WARPED
+        layer = None if viewer is None else first(viewer, role)
+        if layer is not None:
+            layer.visible = not layer.visible
+
     def set_amount(self, amount: float) -> None:
         """Move the slider of the current way of looking, 0 to 1."""
         self.amounts[self.mode] = float(amount)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QTabWidget
@@ -15,11 +16,11 @@ from napari_gemini.widgets.pair.apply_panel import ApplyPanel
 from napari_gemini.widgets.pair.applying import Applying
 from napari_gemini.widgets.pair.background import in_background
 from napari_gemini.widgets.pair.choices import Choices
-from napari_gemini.widgets.pair.composition import MODES
+from napari_gemini.widgets.pair.controls import Controls
 from napari_gemini.widgets.pair.evidence_panel import EvidencePanel
 from napari_gemini.widgets.pair.folds import Fold, find_folds
-from napari_gemini.widgets.pair.look_panel import STEPS, LookPanel
-from napari_gemini.widgets.pair.map_layers import MAPS
+from napari_gemini.widgets.pair.keys import KEYS, SWAP, CanvasKeys
+from napari_gemini.widgets.pair.look_panel import LookPanel
 from napari_gemini.widgets.pair.match_panel import MatchPanel, Request
 from napari_gemini.widgets.pair.numbers import collect, headline, label_names
 from napari_gemini.widgets.pair.numbers_panel import NumbersPanel
@@ -58,11 +59,11 @@ class CorrespondenceDock(Dock):
         self.evidence_panel = EvidencePanel()
         self.numbers_panel = NumbersPanel()
         self.apply_panel = ApplyPanel()
+        self.controls = Controls(self.look_panel, self.evidence_panel)
         self.choices = Choices(
             self.session, self.match_panel, self.apply_panel, lambda: self.partner
         )
         self.applying = Applying(self.session, self.apply_panel, lambda: self.partner)
-        self._folds: list[Fold] = []
         self._smaller: Request | None = None
         self._torn_down = self._placed = False
         self.tabs = QTabWidget()
@@ -86,6 +87,7 @@ class CorrespondenceDock(Dock):
         self._fit.timeout.connect(self._fit_views)
         self._connect_session()
         self._connect_panels()
+        self._keys = self._bind_keys()
         self._update_lists()
         self._enable(False)
         self._on_pair_changed()
@@ -107,28 +109,30 @@ class CorrespondenceDock(Dock):
         self.connections.connect(runner.smaller, self._on_smaller)
 
     def _connect_panels(self) -> None:
-        match, look, maps = self.match_panel, self.look_panel, self.evidence_panel
+        match = self.match_panel
         match.started.connect(self.start)
         match.stopped.connect(self.runner.stop)
         match.scans_changed.connect(self.choices.follow_scans)
         match.opened.connect(lambda folder: self.open_result(Path(folder)))
         match.retried.connect(self._retry)
-        look.swap_wanted.connect(self.swap)
-        look.view_changed.connect(self._set_view)
-        look.follow_changed.connect(self._set_follow)
-        look.mode_changed.connect(self._set_mode)
-        look.amount_changed.connect(self._set_amount)
-        look.t_changed.connect(self._set_t)
-        maps.grid_toggled.connect(self._set_grid)
-        maps.arrows_toggled.connect(self._set_arrows)
-        maps.spacing_changed.connect(self._set_spacing)
-        maps.map_toggled.connect(self._set_map)
-        maps.fold_chosen.connect(self._go_to_fold)
+        self.look_panel.swap_wanted.connect(self.swap)
         self.numbers_panel.report_wanted.connect(self._open_report)
         self.apply_panel.apply_wanted.connect(self.applying.apply)
         self.apply_panel.export_wanted.connect(lambda folder: self.applying.export(Path(folder)))
         self.apply_panel.layer_chosen.connect(self.applying.show_side)
         self.applying.said.connect(self._on_said)
+
+    def _bind_keys(self) -> CanvasKeys:
+        this = ref(self)
+
+        def swap() -> None:
+            dock = this()
+            if dock is not None:
+                dock.swap()
+
+        keys = CanvasKeys({**self.controls.actions, SWAP: swap}, KEYS)
+        keys.attach(self.session.viewer)
+        return keys
 
     # -- lists ---------------------------------------------------------------------------------
 
@@ -193,9 +197,8 @@ class CorrespondenceDock(Dock):
         self.match_panel.set_running(False)
         self.say("info", "Stopped; nothing was written.")
 
-    def _on_smaller(self, request: Request) -> None:
+    def _on_smaller(self, request: Request, unit: str) -> None:
         self._smaller = request
-        unit = "mm"
         self.match_panel.offer_retry(f"Try a grid of {request.spacing:g} {unit}")
 
     def _retry(self) -> None:
@@ -220,8 +223,6 @@ class CorrespondenceDock(Dock):
         partner = self._open_partner()
         self.view = PairView(self.session, partner, pair, self)
         self.view.failed.connect(lambda sentence: self.say("warning", sentence))
-        self.view.toggled.connect(self._show_toggles)
-        self.view.partner_words.connect(self.look_panel.partner.setText)
         self._enable(True)
         self._fill_panels(pair)
         self.view.tell()
@@ -237,13 +238,7 @@ class CorrespondenceDock(Dock):
         words = f"Fixed: {pair.fixed_name}\nMoving: {pair.moving_name}"
         self.look_panel.set_pair(words, pair.back is not None)
         assert self.view is not None
-        # What the panel shows holds for the new pair as well.
-        self.view.composition.mode = self.look_panel.mode.currentData()
-        self.view.set_t(self.look_panel.t.value() / STEPS)
-        self._set_view("side")
-        available = {stem for stem in MAPS if pair.has(stem)}
-        self.evidence_panel.set_pair(available, self.view.deformation.spacing, pair.unit)
-        self.view.cursor.follows = self.look_panel.follow.isChecked()
+        self.controls.show(self.view)
         self._show_numbers(pair)
         self._find_folds(pair)
         self._update_soon()
@@ -262,16 +257,13 @@ class CorrespondenceDock(Dock):
         in_background(lambda: collect(pair, folder, names), show, self._warn)
 
     def _find_folds(self, pair: PairData) -> None:
-        self._folds = []
-
         def find() -> list[Fold] | None:
             volume = pair.volume("folds")
             return None if volume is None else find_folds(volume)
 
         def show(folds: list[Fold] | None) -> None:
             if self.session.pair is pair and not self._torn_down:
-                self._folds = folds or []
-                self.evidence_panel.set_folds(folds, pair.unit, pair.ndim)
+                self.controls.set_folds(folds)
 
         in_background(find, show, self._warn)
 
@@ -295,73 +287,6 @@ class CorrespondenceDock(Dock):
             return
         self.session.set_pair(other)
 
-    def _set_view(self, view: str) -> None:
-        if self.view is not None:
-            self.view.set_view("overlay" if view == "overlay" else "side")
-            self.look_panel.set_view(view)
-            self._show_amount()
-
-    def _set_follow(self, on: bool) -> None:
-        if self.view is not None:
-            self.view.cursor.follows = on
-
-    def _set_mode(self, mode: Any) -> None:
-        if self.view is not None:
-            self.view.composition.set_mode(mode)
-            self._show_amount()
-
-    def _set_amount(self, amount: float) -> None:
-        if self.view is not None:
-            self.view.composition.set_amount(amount)
-            self._show_amount()
-
-    def _show_amount(self) -> None:
-        if self.view is not None:
-            look = self.view.composition
-            name = MODES[look.mode][1]
-            self.look_panel.show_amount(look.amounts[look.mode], name, look.amount_words())
-
-    def _set_map(self, stem: str, on: bool) -> None:
-        if self.view is not None:
-            self.view.set_map(stem, on)
-
-    def _set_t(self, t: float) -> None:
-        if self.view is not None:
-            self.view.set_t(t)
-
-    def _set_grid(self, on: bool) -> None:
-        if self.view is not None:
-            self.view.deformation.set_grid(on)
-
-    def _set_spacing(self, spacing: float) -> None:
-        if self.view is not None:
-            self.view.deformation.set_spacing(spacing)
-
-    def _set_arrows(self, on: bool) -> None:
-        if self.view is not None:
-            self.view.deformation.set_arrows(on)
-            self.evidence_panel.show_arrows(on, self._arrow_words())
-
-    def _arrow_words(self) -> str:
-        if self.view is None or not self.view.deformation.shows_arrows:
-            return ""
-        return f"Blue: 0, red: {self.view.deformation.longest:.3g} {self.view.pair.unit} and more."
-
-    def _show_toggles(self) -> None:
-        if self.view is None or self._torn_down:
-            return
-        panel = self.evidence_panel
-        for stem in MAPS:
-            panel.show_map(stem, self.view.shows(stem))
-        panel.show_grid(self.view.deformation.shows_grid)
-        panel.show_arrows(self.view.deformation.shows_arrows, self._arrow_words())
-
-    def _go_to_fold(self, row: int) -> None:
-        if self.view is not None and 0 <= row < len(self._folds):
-            self.view.set_map("folds", True)
-            self.evidence_panel.show_map("folds", True)
-            self.view.go_to_voxel(self._folds[row].voxel)
-
     def _open_report(self) -> None:
         pair = self.session.pair
         page = None if pair is None or pair.folder is None else pair.folder / "report.html"
@@ -380,6 +305,7 @@ class CorrespondenceDock(Dock):
             return self.partner
         self.partner = PartnerView()
         self.partner.gone.connect(self._on_partner_gone)
+        self._keys.attach(self.partner.model)
         self.session.viewer.window.add_dock_widget(
             self.partner, name=_PARTNER_NAME, area="right", add_vertical_stretch=False
         )
@@ -407,6 +333,7 @@ class CorrespondenceDock(Dock):
 
     def _close_view(self, *, keep_layers: bool = False) -> None:
         view, self.view = self.view, None
+        self.controls.forget()
         if view is not None:
             view.tear_down(keep_layers=keep_layers)
             view.deleteLater()
@@ -434,6 +361,7 @@ class CorrespondenceDock(Dock):
         self.runner.tear_down()
         self.applying.tear_down()
         gone = self.session.closed
+        self._keys.drop()
         self._close_view(keep_layers=gone)
         partner, self.partner = self.partner, None
         if partner is not None:

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_gemini.widgets.pair.folds import Fold
+from napari_gemini.widgets.pair.keys import ARROWS, FOLD, GRID, JACOBIAN, key_words
 from napari_gemini.widgets.pair.map_layers import MAPS
 
 #: More rows than anybody reads.
@@ -41,13 +42,13 @@ class EvidencePanel(QWidget):
         self.grid.setToolTip(
             "On the fixed scan: the moving scan's grid as the map deforms it.\n"
             "On the moving scan: the grid of the fixed slice, where the field sends it.\n"
-            "What leaves the plane is seen from the front"
+            "What leaves the plane is seen from the front\n" + key_words(GRID)
         )
         self.grid.toggled.connect(self.grid_toggled)
         self.arrows = QCheckBox("Displacement arrows")
         self.arrows.setToolTip(
             "From a fixed point to where its partner would lie had the moving scan only been "
-            "placed, coloured by length"
+            "placed, coloured by length\n" + key_words(ARROWS)
         )
         self.arrows.toggled.connect(self.arrows_toggled)
         self.arrow_words = QLabel()
@@ -84,7 +85,8 @@ class EvidencePanel(QWidget):
         boxes = QGridLayout()
         for index, (stem, (name, words)) in enumerate(MAPS.items()):
             box = QCheckBox(name)
-            box.setToolTip(words)
+            key = {"log_jacobian": JACOBIAN}.get(stem)
+            box.setToolTip(words if key is None else f"{words}\n{key_words(key)}")
             box.toggled.connect(lambda on, stem=stem: self.map_toggled.emit(stem, on))
             self.maps[stem] = box
             boxes.addWidget(box, index // 2, index % 2)
@@ -101,7 +103,7 @@ class EvidencePanel(QWidget):
         side.setVisible(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         table.setMinimumHeight(150)
-        table.setToolTip("Click a row to go there")
+        table.setToolTip(f"Click a row to go there. {key_words(FOLD)} for the next one")
         # Clicked, not selected: the same fold can be gone to again.
         table.cellClicked.connect(lambda row, column: self.fold_chosen.emit(row))
         return table
@@ -149,6 +151,11 @@ class EvidencePanel(QWidget):
         box.blockSignals(True)
         box.setChecked(on)
         box.blockSignals(False)
+
+    def select_fold(self, row: int) -> None:
+        """Mark a row of the table of folds."""
+        if row < self.table.rowCount():
+            self.table.selectRow(row)
 
     def set_folds(self, folds: list[Fold] | None, unit: str, dimension: int) -> None:
         """Fill the table; None while the folds are not known."""

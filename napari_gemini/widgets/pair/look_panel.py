@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_gemini.widgets.pair.composition import AMOUNTS, MODES
+from napari_gemini.widgets.pair.keys import DEFORMED, MODE, SWAP, VIEW, WARPED, key_words
 
 #: Steps of a slider from 0 to 1.
 STEPS = 200
@@ -37,13 +38,16 @@ class LookPanel(QWidget):
         self.title.setWordWrap(True)
         self.title.setTextFormat(Qt.TextFormat.PlainText)
         self.swap_button = QPushButton("Swap")
-        self.swap_button.setToolTip("Exchange fixed and moving; nothing is computed again")
+        self.swap_button.setToolTip(
+            f"Exchange fixed and moving; nothing is computed again\n{key_words(SWAP)}"
+        )
         self.swap_button.clicked.connect(self.swap_wanted)
         self.view = QComboBox()
         self.view.addItem("Side by side, undeformed", "side")
         self.view.addItem("In the fixed scan's space", "overlay")
         self.view.setToolTip(
-            "Side by side: each scan as it is, one cursor linked through the deformation"
+            "Side by side: each scan as it is, one cursor linked through the deformation\n"
+            + key_words(VIEW)
         )
         self.view.currentIndexChanged.connect(
             lambda index: self.view_changed.emit(self.view.itemData(index))
@@ -59,13 +63,16 @@ class LookPanel(QWidget):
         self.mode = QComboBox()
         for key, (name, _) in MODES.items():
             self.mode.addItem(name, key)
+        self.mode.setToolTip(
+            f"{key_words(MODE)} for the next one, {WARPED.replace('-', '+')} hides the warped scan"
+        )
         self.mode.currentIndexChanged.connect(self._on_mode)
         self.amount = _slider(AMOUNTS["fade"])
         self.amount.valueChanged.connect(lambda v: self.amount_changed.emit(v / STEPS))
         self.amount_name = QLabel(MODES["fade"][1])
         self.amount_words = QLabel()
         self.t = _slider(1.0)
-        self.t.setToolTip("0: the moving scan, only placed; 1: warped")
+        self.t.setToolTip(f"0: the moving scan, only placed; 1: warped\n{key_words(DEFORMED)}")
         self.t.valueChanged.connect(self._on_t)
         self.t_words = QLabel("1.00")
 

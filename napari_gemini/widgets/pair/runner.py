@@ -93,8 +93,8 @@ class PairRunner(QObject):
     stopped = Signal()
     #: (done, total, words)
     progressed = Signal(int, int, str)
-    #: The memory did not suffice; the request that needs less.
-    smaller = Signal(object)
+    #: The memory did not suffice; the request that needs less, and the unit of its grid.
+    smaller = Signal(object, str)
 
     def __init__(self, session: Session, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -191,13 +191,16 @@ class PairRunner(QObject):
         """Work out, beside the GUI thread, a grid that needs less memory."""
         study = self._session.study
 
-        def coarser() -> Request:
-            base = request.spacing
-            if base is None:
-                base = finest_spacing(request.fixed, study)
-            return replace(request, spacing=float(f"{_COARSER * base:.3g}"))
+        def coarser() -> tuple[Request, str]:
+            base, unit = finest_spacing(request.fixed, study)
+            spacing = _COARSER * (request.spacing or base)
+            return replace(request, spacing=float(f"{spacing:.3g}")), unit
 
-        in_background(coarser, self._guarded(self.smaller.emit), lambda sentence: None)
+        in_background(
+            coarser,
+            self._guarded(lambda found: self.smaller.emit(*found)),
+            lambda sentence: None,
+        )
 
     def stop(self) -> None:
         """Ask for a stop; what is on disk already stays."""
@@ -296,17 +299,21 @@ def prepare_job(
     )
 
 
-def finest_spacing(source: Source, study: Study | None) -> float:
-    """Return the finest spacing of a scan, 1 where it takes too much to find out."""
-    from napari_gemini.volumes.reading import NIFTI_SUFFIXES, read_volume, suffix_of
+def finest_spacing(source: Source, study: Study | None) -> tuple[float, str]:
+    """Return the finest spacing of a scan and its unit, one pixel where there is no such scan."""
+    from napari_gemini.volumes.reading import read_volume
     from napari_gemini.widgets.pair.inputs import volume_of
 
     if source.case is not None and study is not None:
-        return float(min(study.outline(source.case).spacing))
-    if source.path is not None and suffix_of(source.path) in NIFTI_SUFFIXES:
-        return float(min(read_volume(source.path).spacing))
-    layer = None if source.layer is None else source.layer()
-    return 1.0 if layer is None else float(min(volume_of(layer).spacing))
+        volume = study.outline(source.case)
+    elif source.path is not None:
+        volume = read_volume(source.path)
+    else:
+        layer = None if source.layer is None else source.layer()
+        if layer is None:
+            return 1.0, "px"
+        volume = volume_of(layer)
+    return float(min(volume.spacing)), "mm" if volume.spacing_known else "px"
 
 
 def _duration(seconds: float) -> str:

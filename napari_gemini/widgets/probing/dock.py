@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QMessageBox, QPushButton
 from napari_gemini.errors import GeminiError
 from napari_gemini.volumes.geometry import FloatArray
 from napari_gemini.widgets.common.dock import Dock
-from napari_gemini.widgets.common.keys import bind, unbind
+from napari_gemini.widgets.pair.keys import CanvasKeys
 from napari_gemini.widgets.pair.pair_data import PairData
 from napari_gemini.widgets.probing import keeping
 from napari_gemini.widgets.probing.clicks import Clicks
@@ -86,7 +86,7 @@ class ProbeDock(Dock):
         self._join_later.setInterval(0)
         self._join_later.timeout.connect(self._join)
         self._connect()
-        self._key = bind(self.session.viewer, _KEY, self.keep, "Keep the probe as a landmark")
+        self._keys = CanvasKeys({_KEY: self.keep}, {_KEY: "Keep the probe as a landmark"})
         self.session.add_close_guard(self.may_close)
         self._attach()
 
@@ -140,6 +140,8 @@ class ProbeDock(Dock):
             return
         viewers = viewers_of(self.session)
         self.clicks.attach(pair, viewers)
+        for viewer in viewers.values():
+            self._keys.attach(viewer)
         if changed:
             self.messages.clear()
             self.panel.model.clear()
@@ -473,8 +475,7 @@ class ProbeDock(Dock):
         self.session.remove_close_guard(self.may_close)
         if not self.session.closed:
             take_away(viewers_of(self.session))
-            if self._key:
-                unbind(self.session.viewer, _KEY)
+        self._keys.drop()
         super().tear_down()
 
 

@@ -12,6 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from napari_gemini.errors import InputError
+from napari_gemini.volumes.pictures import write_png
 from napari_gemini.volumes.reading import read_labels, read_volume
 from napari_gemini.widgets.canvas.grid import CanvasGrid
 from napari_gemini.widgets.canvas.layers import image_layer, labels_layer
@@ -120,7 +121,10 @@ def test_the_job_says_all_of_the_form(tmp_path):
     assert (job.refine, job.spacing, job.device, job.model) == (3, 2.5, "cpu", "none")
     assert job.labels == study.labels_path("case0")
     assert job.fixed == study.image_path("case1")
-    assert finest_spacing(request.fixed, study) == 2.0
+    assert finest_spacing(request.fixed, study) == (2.0, "mm")
     path = tmp_path / "fine.nii.gz"
     nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.diag([0.5, 1, 2, 1])), path)
-    assert finest_spacing(Source("f", path=path), None) == 0.5
+    assert finest_spacing(Source("f", path=path), None) == (0.5, "mm")
+    picture = tmp_path / "flat.png"
+    write_png(picture, np.zeros((4, 4), np.uint8))
+    assert finest_spacing(Source("p", path=picture), None) == (1.0, "px")
