@@ -57,7 +57,7 @@ def write_node(node: Any, path: Path) -> None:
     PropagateError
         If the file cannot be written.
     """
-    storage = node.CreateDefaultStorageNode()
+    storage = _storage_of(node)
     storage.SetFileName(str(path))
     if hasattr(storage, "SetUseCompression"):
         # Read once and deleted: compressing takes longer than writing.
@@ -83,7 +83,7 @@ def read_node(node: Any, path: Path) -> None:
     """
     if not path.is_file():
         raise PropagateError(_("{path} is missing; run the propagation again.").format(path=path))
-    storage = node.CreateDefaultStorageNode()
+    storage = _storage_of(node)
     storage.SetFileName(str(path))
     if hasattr(storage, "SetCenterImage"):
         storage.SetCenterImage(0)
@@ -91,6 +91,15 @@ def read_node(node: Any, path: Path) -> None:
         raise PropagateError(
             _("{path} cannot be read; run the propagation again.").format(path=path)
         )
+
+
+def _storage_of(node: Any) -> Any:
+    """Return a new storage node that nobody but the caller holds."""
+    storage = node.CreateDefaultStorageNode()
+    # Slicer hands it out with a count of its own, which Python does not take back.
+    if storage.GetReferenceCount() > 1:
+        storage.UnRegister(None)
+    return storage
 
 
 def read_array(path: Path, grid: WorldGrid) -> np.ndarray[Any, Any]:

@@ -150,9 +150,7 @@ def _folder(hierarchy: Any, target_node: Any) -> int:
 
 def shared_node(scene: Any, class_name: str, role: str, name: str) -> tuple[Any, bool]:
     """Return the node that all targets of a scene share, and whether it was made now."""
-    nodes = scene.GetNodesByClass(class_name)
-    for number in range(nodes.GetNumberOfItems()):
-        node = nodes.GetItemAsObject(number)
+    for node in nodes_of_class(scene, class_name):
         if node.GetAttribute(_ROLE) == role:
             return node, False
     node = scene.AddNewNodeByClass(class_name, name)
@@ -162,5 +160,6 @@ def shared_node(scene: Any, class_name: str, role: str, name: str) -> tuple[Any,
 
 def nodes_of_class(scene: Any, class_name: str) -> list[Any]:
     """Return the nodes of a class (and of those derived from it) in a scene."""
-    nodes = scene.GetNodesByClass(class_name)
-    return [nodes.GetItemAsObject(number) for number in range(nodes.GetNumberOfItems())]
+    # Not GetNodesByClass: its collection is never freed in Python, and holds every node with it.
+    count = scene.GetNumberOfNodesByClass(class_name)
+    return [scene.GetNthNodeByClass(number, class_name) for number in range(count)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer
+from GeminiPropagateLib import qa
 from GeminiPropagateLib.errors import PropagateError
 from GeminiPropagateLib.geometry import array_of_volume, ijk_to_ras
 from GeminiPropagateLib.hardening import hardened_labels
@@ -30,6 +33,7 @@ from GeminiPropagateLib.results_table import (
 from GeminiPropagateLib.scene_nodes import (
     KINDS,
     AtlasNodes,
+    by_products,
     folder_of_target,
     nodes_of_target,
 )
@@ -151,6 +155,31 @@ def test_a_run_again_updates_the_nodes_and_adds_none(
     assert again.nodes.segmentation.GetName() == "renamed by me"
     assert not again.nodes.segmentation.GetDisplayNode().GetSegmentVisibility("GeminiLabel_2")
     assert again.nodes.segmentation.GetSegmentation().GetNumberOfSegments() == len(LABELS)
+
+
+def _forget(names: set[str], name: str, _caller: Any, _event: str) -> None:
+    names.discard(name)
+
+
+def test_a_closed_scene_frees_what_its_results_held(
+    phantoms: Cohort, results: dict[str, Path]
+) -> None:
+    """Every node that stays alive keeps its volume in memory until Slicer ends."""
+    scene, target = phantoms.scene, phantoms.target(0)
+    nodes = import_target(target, results, LABELS, "similarity", given_labels(results)).nodes
+    qa.show_target(nodes)
+    qa.show_overlay(nodes, qa.LOG_JACOBIAN)
+    by_products(scene)
+    results_table(scene)
+    held = [getattr(nodes, role) for role in KINDS if getattr(nodes, role) is not None]
+    alive = {node.GetName() for node in (target, *held)}
+    for node in (target, *held):
+        node.AddObserver("DeleteEvent", partial(_forget, alive, node.GetName()))
+    assert len(alive) == len(held) + 1
+    del nodes, target, held, node
+    scene.Clear(0)
+    gc.collect()
+    assert alive == set()
 
 
 def test_labels_that_the_user_corrected_are_kept_beside_the_new_ones(

@@ -29,6 +29,10 @@ def main() -> None:
         import hippocampus_demo
 
         logic = module.GeminiPropagateLogic()
+        # The demo draws into a slice view of its own, which another of its name would confuse.
+        for kind in ("vtkMRMLSliceNode", "vtkMRMLSliceCompositeNode"):
+            while view := slicer.mrmlScene.GetFirstNodeByClass(kind):
+                slicer.mrmlScene.RemoveNode(view)
 
         def through_the_logic(scene: Any, atlas: Any, targets: list[Any], arguments: Any) -> Any:
             options = hippocampus_demo.PropagateOptions(

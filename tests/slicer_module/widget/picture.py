@@ -39,9 +39,10 @@ def draw(out: Path) -> None:
         bench.panel.compute.interpreter = lambda: module.Interpreter(sys.executable)
         bench.apply()
         bench.finish(280)
+        bench.ui.resultsTable.selectRow(2)
+        bench.ui.resultsTable.cellClicked.emit(2, 0)
         bench.ui.deformationGridButton.click()
         bench.ui.jacobianButton.click()
-        bench.ui.resultsTable.selectRow(2)
         parent = bench.widget.parent
         parent.resize(560, 1180)
         parent.show()
