@@ -11,8 +11,9 @@ import qt
 from slicer.i18n import tr as _
 
 _WIDTH, _HEIGHT, _MARGIN = 360, 110, 6
-#: Of the numbers beside the curve: distance from the border, height of a line, room on the right.
-_TEXT, _LINE, _RIGHT = 4, 14, 130
+#: Of the numbers beside the curve: distance from the border, height of a line, room for them on the
+#: left and for the newest one on the right.
+_TEXT, _LINE, _LEFT, _RIGHT = 4, 14, 52, 130
 
 
 class Curve:
@@ -67,7 +68,7 @@ def positions(points: Sequence[tuple[int, float]]) -> list[tuple[int, int]]:
     width, height = max(steps) - min(steps) or 1, max(values) - min(values) or 1.0
     return [
         (
-            _MARGIN + round((step - min(steps)) / width * (_WIDTH - 2 * _MARGIN)),
+            _LEFT + round((step - min(steps)) / width * (_WIDTH - _LEFT - _MARGIN)),
             _HEIGHT - _MARGIN - round((value - min(values)) / height * (_HEIGHT - 2 * _MARGIN)),
         )
         for step, value in points
