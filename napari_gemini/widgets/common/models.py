@@ -64,9 +64,12 @@ def shipped_choices(dimension: int | None) -> list[ModelChoice]:
         return []
     choices = []
     for folder in folders:
-        found = _card_dimension(folder / "model.json")
+        card = folder / "model.json"
+        found = _card_dimension(card)
         if found is not None and dimension in (None, found):
-            choices.append(ModelChoice(folder.name, folder.name, found, "shipped"))
+            general = json.loads(card.read_text()).get("general")
+            words = f"comes with napari-gemini{', for any anatomy' if general else ''}"
+            choices.append(ModelChoice(folder.name, folder.name, found, words))
     return sorted(choices, key=lambda choice: not choice.name.startswith("general"))
 
 

@@ -34,7 +34,7 @@ class ClustersPanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.table = QTableWidget(0, 0)
-        self.table.setMinimumHeight(250)
+        self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         header = self.table.horizontalHeader()
         assert header is not None
@@ -57,10 +57,11 @@ class ClustersPanel(QWidget):
         form.addRow("Model", self.which)
         form.addRow("Clusters", self.method)
         layout = QVBoxLayout(self)
-        layout.addWidget(self.table, 1)
+        layout.addWidget(self.table)
         layout.addWidget(words)
         layout.addLayout(form)
         layout.addWidget(self.make)
+        layout.addStretch(1)
         self.show_scores([])
 
     def show_scores(self, found: Sequence[Exploration | None]) -> None:
@@ -79,12 +80,21 @@ class ClustersPanel(QWidget):
                 item = QTableWidgetItem("-" if value is None else _number(name, value))
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self.table.setItem(row, column, item)
+        self._fit_table()
         before = max(self.which.currentIndex(), 0)
         self.which.clear()
         self.which.addItems([one.model_name for one in complete])
         self.which.setCurrentIndex(min(before, len(complete) - 1))
         for widget in (self.which, self.method, self.make):
             widget.setEnabled(bool(complete))
+
+    def _fit_table(self) -> None:
+        """Make the table as high as its rows: the dock scrolls, not the table."""
+        header, side = self.table.horizontalHeader(), self.table.verticalHeader()
+        assert header is not None
+        assert side is not None
+        self.table.setVisible(self.table.rowCount() > 0)
+        self.table.setFixedHeight(header.sizeHint().height() + side.length() + 4)
 
 
 def _number(name: str, value: float) -> str:

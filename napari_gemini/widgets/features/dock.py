@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QMainWindow,
     QProgressBar,
     QPushButton,
-    QTabWidget,
 )
 
 from napari_gemini.errors import GeminiError
@@ -33,6 +32,7 @@ from napari_gemini.widgets.features.runner import ExploreRunner, Wanted
 from napari_gemini.widgets.features.setup_panel import SetupPanel
 from napari_gemini.widgets.pair.inputs import Source, label_sources, scan_sources
 from napari_gemini.widgets.pair.partner import dock_of
+from napari_gemini.widgets.pair.tabs import Tabs
 from napari_gemini.widgets.probing.viewers import join_tabs, viewers_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class FeaturesDock(Dock):
         self.map = MapPanel()
         self.clusters = ClustersPanel()
         self.brush = LabelBrush(self._brushed)
-        self.tabs = QTabWidget()
+        self.tabs = Tabs()
         self.tabs.addTab(self.setup, "Setup")
         self.tabs.addTab(self.map, "Map")
         self.tabs.addTab(self.clusters, "Clusters")

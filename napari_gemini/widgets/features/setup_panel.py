@@ -67,7 +67,7 @@ class SetupPanel(QWidget):
         form.addRow("Voxels", self.samples)
         form.addRow("Seed", self.seed)
         form.addRow("Clusters", self.clusters)
-        form.addRow("", self.foreground)
+        form.addRow(self.foreground)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
         layout.addWidget(self.start)

@@ -62,7 +62,8 @@ class SourceBox(QComboBox):
         if self._none is not None:
             self.addItem(self._none)
         for source in self._sources:
-            self.addItem(source.name)
+            # A box of labels says so already; the name of the case has to fit.
+            self.addItem(source.name.removeprefix("labels of "))
             self.setItemData(self.count() - 1, str(source.path or source.name), 3)
         self.addItem(_FILE)
         index = next(

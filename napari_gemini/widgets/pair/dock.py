@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QTabWidget
 
 from napari_gemini.errors import GeminiError
 from napari_gemini.widgets.common.dock import Dock
@@ -33,11 +32,14 @@ from napari_gemini.widgets.pair.partner import (
     share_room,
 )
 from napari_gemini.widgets.pair.runner import PairRunner, pairs_folder
+from napari_gemini.widgets.pair.tabs import Tabs
 
 if TYPE_CHECKING:
     import napari
 
 _PARTNER_NAME = "Moving scan"
+#: How often the room is shared anew while docks find their places.
+_TRIES = 10
 
 
 class CorrespondenceDock(Dock):
@@ -65,8 +67,9 @@ class CorrespondenceDock(Dock):
         )
         self.applying = Applying(self.session, self.apply_panel, lambda: self.partner)
         self._smaller: Request | None = None
-        self._torn_down = self._placed = False
-        self.tabs = QTabWidget()
+        self._torn_down = False
+        self._placing = 0
+        self.tabs = Tabs()
         for panel, name in (
             (self.match_panel, "Match"),
             (self.look_panel, "Look"),
@@ -101,6 +104,7 @@ class CorrespondenceDock(Dock):
         self.connections.connect(session.pair_changed, self._on_pair_changed)
         self.connections.connect(session.study_changed, self._on_study_changed)
         self.connections.connect(session.case_changed, self._on_case_changed)
+        self.connections.connect(session.viewer.events.theme, self._follow_theme)
         runner = self.runner
         self.connections.connect(runner.ready, self._on_ready)
         self.connections.connect(runner.failed, self._on_failed)
@@ -306,23 +310,29 @@ class CorrespondenceDock(Dock):
         self.partner = PartnerView()
         self.partner.gone.connect(self._on_partner_gone)
         self._keys.attach(self.partner.model)
+        self._follow_theme()
         self.session.viewer.window.add_dock_widget(
             self.partner, name=_PARTNER_NAME, area="right", add_vertical_stretch=False
         )
         place_beside(self.partner, self)
-        self._placed = False
+        self._placing = _TRIES
         return self.partner
+
+    def _follow_theme(self, event: Any = None) -> None:
+        """Let the second canvas have the window's colours."""
+        if self.partner is not None:
+            self.partner.model.theme = self.session.viewer.theme
 
     def _fit_views(self) -> None:
         """Share the room between the two canvases, then show all of both scans."""
         if self._torn_down or self.partner is None:
             return
-        if not self._placed:
-            # Sizes are known when Qt has laid the docks out, and again when it has moved them.
-            self._placed = True
-            share_room(self.partner, self)
+        self._placing -= 1
+        if self._placing > 0 and not share_room(self.partner, self):
             self._fit.start()
-        elif self.view is not None:
+            return
+        self._placing = 0
+        if self.view is not None:
             self.view.cursor.fit()
 
     def _on_partner_gone(self) -> None:

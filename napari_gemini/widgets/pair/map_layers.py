@@ -122,8 +122,19 @@ def _picture(
         finite = data[np.isfinite(data)]
         limit = max(float(np.percentile(finite, 99)), 1e-3) if finite.size else 1.0
         return data, (0.0, _round_up(limit)), "inferno"
-    low = -1.0 if stem == "gss" and np.nanmin(data, initial=0.0) < 0 else 0.0
-    return data, (low, 1.0), preferences.similarity_colormap
+    return data, (_low(data) if stem == "gss" else 0.0, 1.0), preferences.similarity_colormap
+
+
+def _low(data: Any) -> float:
+    """Return where the colours of GSS begin.
+
+    Features of some networks resemble each other everywhere: from 0 on, all would be one colour.
+    """
+    finite = data[np.isfinite(data)]
+    if not finite.size:
+        return 0.0
+    low = np.floor(float(np.percentile(finite, 1)) * 20) / 20
+    return float(np.clip(low, -1.0, 0.95))
 
 
 _PLAIN = (1, 1.5, 2, 3, 4, 5, 7.5, 10)

@@ -17,14 +17,14 @@ from qtpy.QtWidgets import (
 from napari_gemini.evaluation.tables import Table
 from napari_gemini.widgets.pair.numbers import Numbers
 
-#: Columns of the report's table that fit into a dock, and what they are called here.
+#: Columns of the report's table that fit into a dock beside the labels' names, and what they are
+#: called here.
 _SHORT = {
     "Label": "Label",
     "Dice": "Dice",
     "Moving / fixed size": "Size ratio",
     "Folds %": "Folds %",
     "GSS": "GSS",
-    "GVS": "GVS",
 }
 
 

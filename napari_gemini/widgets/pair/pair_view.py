@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import ReferenceType, ref
 
 import numpy as np
 from psygnal import Signal
@@ -11,7 +12,7 @@ from qtpy.QtCore import QObject, QTimer
 
 from napari_gemini.volumes.geometry import FloatArray
 from napari_gemini.volumes.volume import Volume
-from napari_gemini.widgets.canvas.layers import grid_of_layer, image_layer
+from napari_gemini.widgets.canvas.layers import grid_of_layer, image_layer, layer_info
 from napari_gemini.widgets.canvas.readout import world_words
 from napari_gemini.widgets.common.connections import Connections
 from napari_gemini.widgets.common.session import Session
@@ -74,6 +75,9 @@ class PairView(QObject):
         #: Maps that are switched on, and those of them that are on the canvas already.
         self.wanted: set[str] = set()
         self._on_canvas: set[str] = set()
+        #: Labels that are hidden because something is looked at that they would cover.
+        self._hidden: list[ReferenceType[Any]] = []
+        self._covers = False
         self._closed = False
         self._connections = Connections()
         viewer = session.viewer
@@ -100,7 +104,7 @@ class PairView(QObject):
         self.cursor.fit()
         for stem in _SOON:
             if pair.has(stem):
-                self._fetch(stem, lambda volume: None)
+                self._fetch(stem, lambda volume: self.tell())
         if pair.has("moving_labels"):
             self._fetch("moving_labels", self.composition.set_labels)
 
@@ -142,6 +146,7 @@ class PairView(QObject):
     def set_view(self, view: View) -> None:
         """Show the two scans undeformed side by side, or overlaid in the fixed scan's space."""
         self.view = view
+        self._settle_labels()
         if view == "overlay":
             self.composition.set_mode(self.composition.mode)
             return
@@ -150,6 +155,33 @@ class PairView(QObject):
         with same_selection(viewer):
             for layer in ours(viewer, WARPED, LABELS, EDGES):
                 layer.visible = False
+
+    def _settle_labels(self) -> None:
+        """Hide the fixed scan's labels while images or maps are looked at where they lie."""
+        covers = self.view == "overlay" or bool(self.wanted - {"folds", "mask"})
+        if covers == self._covers:
+            return
+        self._covers = covers
+        if not covers:
+            self._show_labels_again()
+            return
+        from napari.layers import Labels
+
+        viewer = self.session.viewer
+        with same_selection(viewer):
+            for layer in viewer.layers:
+                info = layer_info(layer)
+                own = info is None or info.provenance.get("made_by") is None
+                if isinstance(layer, Labels) and layer.visible and own:
+                    layer.visible = False
+                    self._hidden.append(ref(layer))
+
+    def _show_labels_again(self) -> None:
+        hidden, self._hidden = [known() for known in self._hidden], []
+        with same_selection(self.session.viewer):
+            for layer in hidden:
+                if layer is not None and layer in self.session.viewer.layers:
+                    layer.visible = True
 
     def set_t(self, t: float) -> None:
         """Go from placed to warped."""
@@ -164,8 +196,10 @@ class PairView(QObject):
             self.wanted.discard(stem)
             self._on_canvas.discard(stem)
             take_away(self.session.viewer, role_of(stem))
+            self._settle_labels()
             return
         self.wanted.add(stem)
+        self._settle_labels()
         self._fetch(stem, lambda volume: self._show_map(stem, volume))
 
     def _show_map(self, stem: str, volume: Volume | None) -> None:
@@ -219,6 +253,7 @@ class PairView(QObject):
             if first(viewer, role_of(stem)) is None:
                 self._on_canvas.discard(stem)
                 self.wanted.discard(stem)
+        self._settle_labels()
         if deformation.shows_grid and first(viewer, GRID) is None:
             deformation.set_grid(False)
         if deformation.shows_arrows and first(viewer, ARROWS) is None:
@@ -297,6 +332,7 @@ class PairView(QObject):
         if keep_layers:
             return
         viewer = self.session.viewer
+        self._show_labels_again()
         take_away(viewer, *[role_of(stem) for stem in MAPS], GRID, ARROWS, WARPED, LABELS, EDGES,
                   "cursor")  # fmt: skip
         for layer in self._aside:

@@ -21,6 +21,9 @@ from napari_gemini.widgets.canvas.letters import OrientationLetters
 if TYPE_CHECKING:
     from napari.qt import QtViewer
 
+#: Canvases that differ by no more pixels are as wide as each other.
+_EVEN = 24
+
 
 class PartnerView(QWidget):
     """A canvas with its own layers, sliders and camera.
@@ -126,15 +129,22 @@ def place_beside(partner: QWidget, other: QWidget) -> None:
         main.splitDockWidget(theirs, mine, Qt.Orientation.Horizontal)
 
 
-def share_room(partner: QWidget, other: QWidget) -> None:
-    """Make the partner's canvas as wide as the main one, and another dock narrow."""
+def share_room(partner: QWidget, other: QWidget) -> bool:
+    """Make the partner's canvas as wide as the main one, and another dock narrow.
+
+    Returns
+    -------
+    bool
+        Whether it is so already, or cannot be. Widths take effect in a later turn of the event
+        loop, and docks that are being placed may ask for their own: ask again.
+    """
     theirs, mine = dock_of(partner), dock_of(other)
     main = None if theirs is None else theirs.parent()
-    if theirs is None or not isinstance(main, QMainWindow):
-        return
+    if theirs is None or theirs.isFloating() or not isinstance(main, QMainWindow):
+        return True
     canvas = main.centralWidget()
-    if canvas is None:
-        return
+    if canvas is None or abs(canvas.width() - theirs.width()) <= _EVEN:
+        return True
     narrow = other.minimumWidth()
     room = canvas.width() + theirs.width()
     docks, widths = [theirs], [max(room // 2, partner.minimumWidth())]
@@ -142,3 +152,4 @@ def share_room(partner: QWidget, other: QWidget) -> None:
         room += mine.width() - narrow
         docks, widths = [theirs, mine], [max(room // 2, partner.minimumWidth()), narrow]
     main.resizeDocks(docks, widths, Qt.Orientation.Horizontal)
+    return False

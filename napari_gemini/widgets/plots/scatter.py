@@ -20,7 +20,7 @@ from napari_gemini.widgets.plots.theme import theme_colours
 
 #: How far a click may be from a point, and a drag from its start to be still a click, in pixels.
 _REACH, _CLICK = 8.0, 4.0
-_HEIGHT = 280
+_HEIGHT, _LEAST = 280, 190
 
 
 class ScatterPlot(QWidget):
@@ -55,7 +55,7 @@ class ScatterPlot(QWidget):
         self.title.setWordWrap(True)
         self.canvas = scene.SceneCanvas(keys=None, size=(300, _HEIGHT), show=False, parent=self)
         native = self.canvas.native
-        native.setMinimumSize(140, 160)
+        native.setMinimumSize(140, 150)
         native.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.view = self.canvas.central_widget.add_view()
         self.view.camera = scene.PanZoomCamera(aspect=1, interactive=False)
@@ -78,7 +78,7 @@ class ScatterPlot(QWidget):
         layout.setSpacing(2)
         layout.addWidget(self.title)
         layout.addWidget(native, 1)
-        self.setMinimumHeight(_HEIGHT)
+        self.setMinimumHeight(_LEAST)
         self._use_theme()
 
     # -- content -------------------------------------------------------------------------------

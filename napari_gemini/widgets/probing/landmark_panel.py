@@ -167,8 +167,19 @@ def _numbers(point: tuple[float, ...]) -> str:
 def _error_words(total: dict[str, float] | None, unit: str) -> str:
     if total is None:
         return "Keep landmarks to measure the registration error."
+    left_out = round(total["left_out"])
+    words = ""
+    if left_out:
+        one = left_out == 1
+        words = (
+            f"{left_out} landmark{'' if one else 's'} {'was' if one else 'were'} set by this "
+            "deformation itself and cannot measure it."
+        )
+    if not total["count"]:
+        return f"{words} Set the partner yourself: Shift+click in the other scan."
     return (
-        f"Registration error of {total['count']:.0f} landmarks: mean {total['mean']:.2f}, median "
+        f"Registration error of {total['count']:.0f} landmark{'s' * (total['count'] > 1)}: mean "
+        f"{total['mean']:.2f}, median "
         f"{total['median']:.2f}, max {total['max']:.2f} {unit} (before the deformation: mean "
-        f"{total['initial_mean']:.2f})."
-    )
+        f"{total['initial_mean']:.2f}). {words}"
+    ).strip()

@@ -18,6 +18,8 @@ from napari_gemini.widgets.pair.pair_data import PairData
 Side = Literal["fixed", "moving"]
 
 _MOST_UNDO = 50
+#: Points that are closer, in mm, are the same but for rounding.
+_SAME = 2e-3
 
 
 @dataclass(frozen=True)
@@ -187,16 +189,29 @@ def registration_error(
 ) -> dict[str, float] | None:
     """Return the target registration error of the current deformation, and of placing alone.
 
+    Landmarks whose one end is where the deformation sends the other were set by it. They would
+    make the error smaller and say nothing about it, so they are left out.
+
     Returns
     -------
     dict or None
-        What :func:`target_registration_error` says, and ``initial_mean`` before the deformation;
-        None without landmarks.
+        What :func:`target_registration_error` says, ``initial_mean`` before the deformation, and
+        ``left_out``, how many do not count. With ``count`` 0 there are no errors. None without
+        landmarks.
     """
     if not landmarks:
         return None
     fixed, moving = as_arrays(list(landmarks))
-    found = target_registration_error(pair.map_fixed_to_moving(fixed), moving)
+    mapped = pair.map_fixed_to_moving(fixed)
+    circular = np.linalg.norm(mapped - moving, axis=1) < _SAME
+    if pair.back is not None:
+        back = pair.map_moving_to_fixed(moving)
+        circular |= np.linalg.norm(back - fixed, axis=1) < _SAME
+    kept, left_out = ~circular, int(circular.sum())
+    if not kept.any():
+        return {"count": 0, "left_out": left_out}
+    found = target_registration_error(mapped[kept], moving[kept])
     d = pair.ndim
-    placed = fixed @ pair.initial[:d, :d].T + pair.initial[:d, 3]
-    return {**found, "initial_mean": target_registration_error(placed, moving)["mean"]}
+    placed = fixed[kept] @ pair.initial[:d, :d].T + pair.initial[:d, 3]
+    initial = target_registration_error(placed, moving[kept])["mean"]
+    return {**found, "initial_mean": initial, "left_out": left_out}

@@ -136,6 +136,15 @@ def test_a_study_offers_its_cases_and_labels(features, qtbot, tmp_path):
     assert dock.setup.start.isEnabled()
 
 
+def test_plots_have_the_colours_of_the_window(features, qtbot):
+    viewer, dock = features(show=True)
+    dock.map.show_exploration(0, explored())
+    plot = dock.map.plots[0]
+    assert np.mean(plot.canvas.bgcolor.rgb) < 0.3
+    viewer.theme = "light"
+    qtbot.waitUntil(lambda: np.mean(plot.canvas.bgcolor.rgb) > 0.7)
+
+
 @pytest.mark.parametrize("how", ["dock", "window"])
 def test_nothing_stays(features, qtbot, how):
     viewer, dock = features(show=True)

@@ -7,7 +7,9 @@ import pytest
 
 from napari_gemini.widgets.pair.deformation import Plane
 from napari_gemini.widgets.pair.linked import ROLE, crosshair
+from napari_gemini.widgets.pair.partner import dock_of
 from napari_gemini.widgets.pair.shown import data_to_world, first, world_to_data
+from tests.gui.mouse import wait_until_still
 from tests.gui.pair.helpers import FIXED_SHAPE, make_pair, true_inverse, true_map
 
 VOXEL = (11, 14, 8)
@@ -107,13 +109,17 @@ def test_the_way_back_and_sliders_move_the_cursor_too(open_pair, qtbot):
 def test_a_real_pointer_over_the_canvas_moves_the_partner(open_pair, qtbot):
     pair = make_pair()
     viewer, dock, _ = open_pair(pair, show=True)
-    qtbot.wait(400)  # until the docks have their sizes
+    viewer.window.resize(1280, 800)
+    # The second canvas gets as much room as the first.
+    main, theirs = viewer.window._qt_window.centralWidget(), dock_of(dock.partner)
+    qtbot.waitUntil(lambda: abs(main.width() - theirs.width()) <= 24 < main.width())
+    qtbot.waitUntil(lambda: not dock._fit.isActive())
+    wait_until_still(qtbot, lambda: [*viewer.camera.center, viewer.camera.zoom])
     canvas = viewer.window._qt_viewer.canvas
     height, width = canvas.size
     canvas._scene_canvas.events.mouse_move(pos=(width * 0.55, height * 0.48), modifiers=())
-    qtbot.wait(80)
     world = pair.fixed_grid.data_to_world(world_to_data(pair.fixed_grid, viewer.cursor.position))
-    assert np.allclose(dock.view.cursor.points["fixed"], world)
+    qtbot.waitUntil(lambda: np.allclose(dock.view.cursor.points["fixed"], world))
     expected = pair.map_fixed_to_moving(world)
     assert np.allclose(dock.view.cursor.points["moving"], expected)
     assert "displaced" in dock.look_panel.partner.text()
@@ -125,6 +131,17 @@ def test_a_real_pointer_over_the_canvas_moves_the_partner(open_pair, qtbot):
     assert dock.partner.model.camera.zoom == 7.5
     dock.partner.model.camera.zoom = 4.0
     assert viewer.camera.zoom == 4.0
+
+
+def test_the_second_canvas_has_the_theme_of_the_window(open_pair):
+    viewer, dock, session = open_pair(make_pair())
+    assert dock.partner.model.theme == viewer.theme == "dark"
+    viewer.theme = "light"
+    assert dock.partner.model.theme == "light"
+    session.set_pair(None)
+    dock.partner.tear_down()
+    session.set_pair(make_pair())
+    assert dock.partner.model.theme == "light"
 
 
 def test_what_is_drawn_changes_neither_slices_nor_selection(open_pair, qtbot):

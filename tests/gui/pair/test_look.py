@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_gemini.volumes.applying import apply_field
-from napari_gemini.widgets.canvas.layers import layer_info
+from napari_gemini.widgets.canvas.layers import labels_layer, layer_info
 from napari_gemini.widgets.pair.composition import EDGES, LABELS, WARPED
 from napari_gemini.widgets.pair.deformation import (
     Plane,
@@ -101,6 +101,31 @@ def test_every_way_of_looking(open_pair, qtbot):
     viewer.dims.ndisplay = 3
     look.view.setCurrentIndex(1)
     assert layer_info(first(viewer, WARPED)).provenance["moving"] == "moving scan"
+
+
+def test_labels_of_the_fixed_scan_do_not_cover_what_is_compared(open_pair):
+    pair = make_pair()
+    viewer, dock, session = open_pair(pair)
+    known = pair.fixed.with_data((pair.fixed.data > 50).astype(np.uint8))
+    labels = viewer.add_layer(labels_layer(known, "mine"))
+    hidden = viewer.add_layer(labels_layer(known, "hidden"))
+    hidden.visible = False
+    viewer.layers.selection.active = labels
+    dock.controls.set_view("overlay")
+    assert not labels.visible
+    labels.visible = True  # the user wants them, and nobody takes them away again
+    dock.evidence_panel.grid.setChecked(True)
+    dock.controls.set_view("overlay")
+    assert labels.visible
+    dock.controls.set_view("side")
+    dock.controls.set_view("overlay")
+    assert not labels.visible
+    dock.controls.set_view("side")
+    assert (labels.visible, hidden.visible) == (True, False)
+    assert viewer.layers.selection.active is labels
+    dock.controls.set_view("overlay")
+    session.set_pair(None)
+    assert (labels.visible, hidden.visible) == (True, False)
 
 
 def test_grid_and_arrows_follow_the_slice(open_pair, qtbot):

@@ -50,6 +50,11 @@ def test_a_result_is_opened_without_torch(open_pair, qtbot, result, tmp_path):
         assert layer_info(layer).provenance["result"] == str(result)
     low, high = first(viewer, "log_jacobian").contrast_limits
     assert low == -high
+    # Colours of GSS begin where its values do, or a good pair would be of one colour.
+    low, high = first(viewer, "gss").contrast_limits
+    percentile = np.percentile(pair.volume("gss").data, 1)
+    assert percentile - 0.05 <= low <= percentile
+    assert high == 1
     assert (
         first(viewer, "folds").data[tuple(pair.fixed_grid.voxel_to_data((3, 4, 5)).astype(int))]
         == 2
@@ -87,7 +92,7 @@ def test_a_result_is_opened_without_torch(open_pair, qtbot, result, tmp_path):
     assert rows["Inverse consistency"] == "0.10 mm"
     assert rows["95 % are below"] == "0.40 mm"
     heads = [panel.labels.horizontalHeaderItem(c).text() for c in range(panel.labels.columnCount())]
-    assert heads == ["Label", "Dice", "Size ratio", "Folds %", "GSS", "GVS"]
+    assert heads == ["Label", "Dice", "Size ratio", "Folds %", "GSS"]
     assert panel.labels.item(0, 1).text() == "0.830"
     assert "not that they are right" in panel.words.text()
 

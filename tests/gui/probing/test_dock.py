@@ -104,6 +104,9 @@ def test_a_click_in_either_scan_finds_its_partner(probing, qtbot):
     # Shift+click in the other scan says where the partner is; kept as a landmark it measures.
     press(qtbot, main, pair.fixed_grid, VOXEL, SHIFT)
     assert np.allclose(dock.probe.chosen, world, atol=1.0)
+    dock.keep("partner")
+    assert "was set by this deformation itself" in dock.landmark_panel.error.text()
+    dock.landmarks.undo()
     dock.keep()
     (mark,) = dock.landmarks.pairs
     error = np.linalg.norm(true_map(np.array(mark.a)) - np.array(mark.b))

@@ -69,19 +69,34 @@ def test_the_registration_error_is_that_of_the_map():
     pair = make_pair()
     middle = centre(FIXED_AFFINE, pair.fixed.shape)
     fixed = middle + np.array([[0.0, 0, 0], [4, -3, 2], [-5, 2, 3]])
-    off = np.array([[0.0, 0, 0], [3, 4, 0], [0, 0, 1]])
+    off = np.array([[0.4, 0, 0.3], [3, 4, 0], [0, 0, 1]])
     moving = true_map(fixed) + off
     landmarks = [
         LandmarkPair(f"L{k}", tuple(a), tuple(b))
         for k, (a, b) in enumerate(zip(fixed, moving, strict=True))
     ]
-    assert np.allclose(landmark_errors(pair, landmarks), [0, 5, 1], atol=0.02)
+    assert np.allclose(landmark_errors(pair, landmarks), [0.5, 5, 1], atol=0.02)
     found = registration_error(pair, landmarks)
-    assert found["mean"] == pytest.approx(2, abs=0.02)
+    assert found["mean"] == pytest.approx(6.5 / 3, abs=0.02)
     assert found["median"] == pytest.approx(1, abs=0.02)
     assert found["max"] == pytest.approx(5, abs=0.02)
     assert found["initial_mean"] > found["mean"]
     assert registration_error(pair, []) is None
+
+
+def test_landmarks_that_the_deformation_set_do_not_measure_it():
+    """Whichever scan was probed; the others are measured as if those were not there."""
+    pair = make_pair()
+    fixed = centre(FIXED_AFFINE, pair.fixed.shape)
+    moving = pair.map_fixed_to_moving(fixed)
+    back = pair.map_moving_to_fixed(moving)
+    probed = Probe("fixed", fixed, moving), Probe("moving", moving, back)
+    circular = [one.as_landmark(f"L{k}", one.partner) for k, one in enumerate(probed)]
+    own = LandmarkPair("own", tuple(fixed), tuple(moving + np.array([0, 3, 4])))
+    found = registration_error(pair, [*circular, own])
+    assert (found["count"], found["left_out"]) == (1, 2)
+    assert found["mean"] == found["max"] == pytest.approx(5)
+    assert registration_error(pair, circular) == {"count": 0, "left_out": 2}
 
 
 def test_files_come_back(tmp_path):
