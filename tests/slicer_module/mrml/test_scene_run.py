@@ -16,9 +16,10 @@ import SimpleITK as sitk
 import slicer
 from GeminiPropagateLib import qa
 from GeminiPropagateLib.errors import PropagateError
-from GeminiPropagateLib.geometry import array_of_volume, ijk_to_ras
+from GeminiPropagateLib.geometry import WorldGrid, array_of_volume, ijk_to_ras
 from GeminiPropagateLib.hardening import hardened_labels
 from GeminiPropagateLib.labels import Label
+from GeminiPropagateLib.mrml_io import read_array
 from GeminiPropagateLib.results import import_target
 from GeminiPropagateLib.results_table import (
     CONFIDENCE,
@@ -43,6 +44,7 @@ from GeminiPropagateLib.segmentations import (
     label_map_of,
     labels_of_segmentation,
 )
+from GeminiPropagateLib.voting import similarity_weight, vote
 
 from tests.slicer_module.mrml.helpers import (
     ENDLESS,
@@ -222,26 +224,31 @@ def test_several_atlases_vote_and_the_best_one_gives_the_field(
     phantoms: Cohort, results: dict[str, Path]
 ) -> None:
     target = phantoms.target(0)
-    maps = {
-        key: sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "labels.nii.gz")))
+    confidences = {
+        key: import_target(phantoms.target(0), {key: folder}, LABELS).confidence
         for key, folder in results.items()
     }
-    for how in ("majority", "similarity"):
+    best, other = sorted(confidences, key=lambda key: -(confidences[key] or 0.0))
+    grid = WorldGrid(target)
+    labels = [read_array(results[key] / "labels.nii.gz", grid) for key in (best, other)]
+    similarity = [read_array(results[key] / "gvs.nii.gz", grid) for key in (best, other)]
+    expected = {
+        "majority": vote(labels),
+        "similarity": vote(labels, [similarity_weight(values) for values in similarity]),
+    }
+    # Of two that count the same the better one wins everywhere; by similarity not everywhere.
+    np.testing.assert_array_equal(expected["majority"].labels, labels[0])
+    assert (expected["similarity"].labels != labels[0]).any()
+    for how, decided in expected.items():
         imported = import_target(target, results, LABELS, how, given_labels(results))
         assert imported.warnings == []
+        assert imported.atlas == best
+        assert imported.confidence == confidences[best]
+        voted = label_map_of(imported.nodes.segmentation, target)
+        np.testing.assert_array_equal(voted, decided.labels)
         agreement = array_of_volume(imported.nodes.agreement)
-        assert 0.0 < agreement.min() < agreement.max() == 1.0
-        values = {key: folder for key, folder in results.items() if key == imported.atlas}
-        assert imported.confidence == max(
-            import_target(phantoms.target(0), {key: folder}, LABELS).confidence
-            for key, folder in results.items()
-        )
-        assert values
-    first, second = maps.values()
-    voted = label_map_of(imported.nodes.segmentation, target)
-    same = np.count_nonzero(first == second)
-    assert np.count_nonzero(voted != 0) > 0
-    assert np.count_nonzero(agreement == 1.0) == same
+        np.testing.assert_array_equal(agreement, decided.agreement)
+        assert np.count_nonzero(agreement == 1.0) == np.count_nonzero(labels[0] == labels[1])
     # With one atlas again, the agreement of several would mislead.
     assert import_target(target, one(results), LABELS).nodes.agreement is None
 
