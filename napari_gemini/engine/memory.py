@@ -7,6 +7,7 @@ networks; a test holds them against what torch really saves.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from napari_gemini.settings import NetworkSettings, TrainSettings
 
 if TYPE_CHECKING:
     import torch
+
+#: Environment variable with the most memory, in GB, that work may be estimated to need.
+LIMIT_VARIABLE = "NAPARI_GEMINI_MEMORY_LIMIT_GB"
 
 FLOAT = 4
 #: Kept for each channel and voxel of a stage: outputs and normalised outputs of two convolution
@@ -100,6 +104,15 @@ def estimate_pair_bytes(
     return int(FLOAT * (_MARGIN * floats * voxels + weights))
 
 
+def memory_limit() -> int:
+    """Return the limit that the environment sets, in bytes; 0 for none."""
+    try:
+        limit = float(os.environ.get(LIMIT_VARIABLE, 0))
+    except ValueError:
+        return 0
+    return int(limit * 1e9) if math.isfinite(limit) and limit > 0 else 0
+
+
 def check_memory(need: int, device: torch.device | str, advice: str) -> None:
     """Refuse work that cannot fit, before any time is spent on it.
 
@@ -115,8 +128,15 @@ def check_memory(need: int, device: torch.device | str, advice: str) -> None:
     Raises
     ------
     DeviceError
-        If the estimate is more than twice the free memory: estimates may be wrong by less.
+        If the estimate is more than twice the free memory, since estimates may be wrong by less;
+        or more than the limit that the environment sets.
     """
+    limit = memory_limit()
+    if limit and need > limit:
+        raise DeviceError(
+            f"This needs about {format_bytes(need)} of memory and the limit that is set is "
+            f"{format_bytes(limit)}; to make it fit, {advice}, or raise the limit."
+        )
     free = free_memory(device)
     if free is not None and need > 2 * free:
         raise DeviceError(

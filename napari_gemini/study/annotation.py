@@ -234,6 +234,60 @@ class StudyLabels(StudyImages):
             self._note_labels(case_id, status)
         return self.folder / "labels" / case_id
 
+    def load_each_mask(self, case_id: str) -> dict[int, NDArray[np.bool_]]:
+        """Read the mask of every label, the ignore label included; empty where there is none."""
+        case, image = self._case(case_id), self.outline(case_id)
+        masks = {}
+        for value, name in self._mask_files().items():
+            labels = self._labels.read(case, image, name)
+            found = np.zeros(image.shape, np.bool_) if labels is None else labels.data != 0
+            masks[value] = found
+        return masks
+
+    def mask_name(self, value: int) -> str:
+        """Return the file name, without suffix, of the mask of a label that may overlap."""
+        return self._mask_files()[value]
+
+    def _mask_files(self) -> dict[int, str]:
+        extra = {} if self.scheme.ignore is None else {self.scheme.ignore: "ignore"}
+        return {**self.scheme.file_names(), **extra}
+
+    def save_mask(self, case_id: str, value: int, mask: NDArray[np.bool_]) -> Path:
+        """Write one mask of a case whose labels may overlap; masks that it lacks become empty.
+
+        Parameters
+        ----------
+        case_id
+            The case. An unlabelled one becomes labelled.
+        value
+            The label.
+        mask : (*shape) bool
+            On the grid of the image.
+
+        Returns
+        -------
+        Path
+            The folder of the masks.
+
+        Raises
+        ------
+        GeminiError
+            As :meth:`save_labels`.
+        """
+        if not self.scheme.overlapping:
+            raise StudyError(f"The labels of {self.name} exclude each other: save one map.")
+        name, image = self.mask_name(value), self.outline(case_id)
+        with self._writing():
+            case = self._case(case_id)
+            planes = dict.fromkeys(self._labels.mask_names(self.scheme)) | {name: mask}
+            for each, given in planes.items():
+                if given is not None:
+                    self._labels.write(case, (given != 0).astype(np.uint8), image, each)
+                elif not self._labels.path(case, each).is_file():
+                    self._labels.write(case, np.zeros(image.shape, np.uint8), image, each)
+            self._note_labels(case_id, None)
+        return self.folder / "labels" / case_id
+
     def history(self, case_id: str, mask: str | None = None) -> list[Path]:
         """Return the earlier versions of a case's labels (or of one mask), oldest first."""
         return self._labels.history(self._case(case_id), mask)
@@ -282,7 +336,18 @@ class StudyLabels(StudyImages):
                     )
                 if not grown:
                     self._check_fits(case, scheme)
+            labelled = [case for case in self.cases if self._labels.exists(case, self.scheme)]
             self._replace(self._file.model_copy(update={"scheme": scheme}))
+            if scheme.overlapping:
+                self._add_masks(labelled)
+
+    def _add_masks(self, cases: list[Case]) -> None:
+        """Give cases an empty mask of each new label, or they would count as unlabelled."""
+        for case in cases:
+            for name in self._labels.mask_names(self.scheme):
+                if not self._labels.path(case, name).is_file():
+                    image = self.outline(case.id)
+                    self._labels.write(case, np.zeros(image.shape, np.uint8), image, name)
 
     def _check_fits(self, case: Case, scheme: LabelScheme) -> None:
         try:

@@ -25,7 +25,12 @@ from napari_gemini.engine.device import (
     set_threads,
     setup_determinism,
 )
-from napari_gemini.engine.memory import check_memory, estimate_pair_bytes, estimate_training_bytes
+from napari_gemini.engine.memory import (
+    LIMIT_VARIABLE,
+    check_memory,
+    estimate_pair_bytes,
+    estimate_training_bytes,
+)
 from napari_gemini.errors import DeviceError, EngineError
 from napari_gemini.settings import NetworkSettings, TrainSettings
 
@@ -274,3 +279,17 @@ def test_what_cannot_fit_is_refused_before_it_starts(monkeypatch: pytest.MonkeyP
         check_memory(2_100_000_000, "cpu", "lower it")
     monkeypatch.setattr("napari_gemini.engine.memory.free_memory", lambda where: None)
     check_memory(10**18, "cpu", "x")
+
+
+@pytest.mark.parametrize(
+    ("limit", "refused"), [("2", True), ("2.2", False), ("0", False), ("", False), ("x", False)]
+)
+def test_a_limit_that_is_set_is_kept(
+    monkeypatch: pytest.MonkeyPatch, limit: str, refused: bool
+) -> None:
+    monkeypatch.setenv(LIMIT_VARIABLE, limit)
+    if not refused:
+        check_memory(2_100_000_000, "cpu", "lower it")
+        return
+    with pytest.raises(DeviceError, match=r"limit that is set is 2 GB; .*lower it, or raise"):
+        check_memory(2_100_000_000, "cpu", "lower it")

@@ -53,6 +53,7 @@ class Dock(QWidget):
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         scroll.setWidget(inner)
+        self._scroll = scroll
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.messages)
@@ -67,6 +68,12 @@ class Dock(QWidget):
     def say(self, level: Level, sentence: str) -> None:
         """Show a sentence in this dock."""
         self.messages.show_message(level, sentence)
+
+    def bring_up(self, part: QWidget) -> None:
+        """Scroll so that a part of the dock is at its top."""
+        inner, bar = self._scroll.widget(), self._scroll.verticalScrollBar()
+        if inner is not None and bar is not None:
+            bar.setValue(part.mapTo(inner, part.rect().topLeft()).y())
 
     def _on_message(self, level: str, sentence: str) -> None:
         self.messages.show_message(_LEVELS.get(level, "info"), sentence)

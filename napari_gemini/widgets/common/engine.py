@@ -15,6 +15,7 @@ from napari_gemini.engine.arrays import ArrayExchange
 from napari_gemini.engine.client import EngineClient
 from napari_gemini.engine.events import Event
 from napari_gemini.engine.jobs import Job, PingJob
+from napari_gemini.engine.memory import LIMIT_VARIABLE
 from napari_gemini.errors import GeminiError
 from napari_gemini.progress import Cancelled
 
@@ -99,10 +100,20 @@ class QtEngine:
     ----------
     client
         Made with defaults unless given.
+    memory_limit
+        Returns the most memory, in GB, that a job may be estimated to need; 0 for no limit.
     """
 
-    def __init__(self, client: EngineClient | None = None) -> None:
-        self.client = client if client is not None else EngineClient()
+    def __init__(
+        self,
+        client: EngineClient | None = None,
+        memory_limit: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self._environment: dict[str, str] = {}
+        self._memory_limit = memory_limit
+        if client is None:
+            client = EngineClient(environment=self._environment)
+        self.client = client
         self._handles: list[JobHandle] = []
         self._warm = False
 
@@ -161,6 +172,7 @@ class QtEngine:
         """
         from napari.qt.threading import create_worker
 
+        self._take_limit()
         handle = JobHandle(self, self.client.submit(job), description)
         worker: GeneratorWorker = create_worker(
             _watch, self.client, handle.job_id, _start_thread=False, _ignore_errors=True
@@ -194,6 +206,16 @@ class QtEngine:
         worker.errored.connect(lambda error: end(_Ended(error=str(error))))
         worker.start()
         return handle
+
+    def _take_limit(self) -> None:
+        """Let the child know of the limit; only a new one takes it in, so an idle one goes."""
+        limit = f"{self._memory_limit():g}"
+        known = self._environment.get(LIMIT_VARIABLE, "0")
+        if limit == known or (self.client.running and self.busy):
+            return
+        self._environment[LIMIT_VARIABLE] = limit
+        if self.client.running:
+            self.client.restart()
 
     def cancel_all(self) -> None:
         """Ask every job to stop."""

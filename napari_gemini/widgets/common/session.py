@@ -50,7 +50,7 @@ class Session:
 
     def __init__(self, viewer: napari.Viewer) -> None:
         self._viewer = ref(viewer)
-        self.engine = QtEngine()
+        self.engine = QtEngine(memory_limit=lambda: load_preferences().memory_limit_gb)
         self.readout = Readout(viewer)
         self.study: Study | None = None
         self.read_only = False
@@ -81,7 +81,7 @@ class Session:
         """
         viewer = self._viewer()
         if viewer is None:
-            raise RuntimeError("the viewer of this session is closed")
+            raise RuntimeError("the viewer is closed")
         return viewer
 
     @property

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import (
     QComboBox,
-    QFormLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -50,7 +50,8 @@ class AssistPanel(QWidget):
             box.setSizeAdjustPolicy(
                 QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )
-            box.setMinimumContentsLength(12)
+            box.setMinimumContentsLength(8)
+            box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.propagate = QPushButton(_PROPAGATE, self)
         self.propagate.setToolTip(
             "Carry the labels of another case to this one as a first draft to correct"
@@ -62,16 +63,16 @@ class AssistPanel(QWidget):
         self.words = QLabel(self)
         self.words.setWordWrap(True)
         self.words.hide()
-        form = QFormLayout()
-        form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("From", self.source)
-        form.addRow("Model", self.model)
+        choices = QHBoxLayout()
+        for words, box in (("From", self.source), ("Model", self.model)):
+            choices.addWidget(QLabel(words, self))
+            choices.addWidget(box, 1)
         buttons = QHBoxLayout()
         buttons.addWidget(self.propagate)
         buttons.addWidget(self.next)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(form)
+        layout.addLayout(choices)
         layout.addLayout(buttons)
         layout.addWidget(self.words)
 

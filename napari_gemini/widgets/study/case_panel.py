@@ -27,6 +27,7 @@ from napari_gemini.widgets.study.copies import (
     READS,
     adopt_layer,
     ask_for_path,
+    earlier_versions,
     export_labels,
     import_labels,
     restore_version,
@@ -194,8 +195,7 @@ class CasePanel(QWidget):
         labelling = self._labelling
         menu = self._history_menu
         menu.clear()
-        view = labelling.view
-        versions = [] if view is None else labelling.study.history(view.case)
+        versions = [] if labelling.view is None else earlier_versions(labelling)
         for version in reversed(versions):
             time = version_time(version).astimezone()
             restore = functools.partial(restore_version, labelling, version)

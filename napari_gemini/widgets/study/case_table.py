@@ -33,9 +33,11 @@ from napari_gemini.widgets.study.rows import COLUMNS, CaseRow, RowReader
 from napari_gemini.widgets.study.tables import plain_table
 
 _SWATCH = 8
+#: Pixels; seven columns have to fit into a dock.
+_FONT = 11
 _SORT = Qt.ItemDataRole.UserRole + 1
-#: Narrow enough for a dock; the rest is a matter of dragging.
-_WIDTHS = dict(zip(COLUMNS, (106, 68, 46, 62, 62, 56, 48), strict=True))
+#: All of them fit into the dock as it opens; the rest is a matter of dragging.
+_WIDTHS = dict(zip(COLUMNS, (94, 64, 42, 62, 44, 50, 38), strict=True))
 
 
 class CaseModel(QAbstractTableModel):
@@ -46,6 +48,8 @@ class CaseModel(QAbstractTableModel):
         self.rows: list[CaseRow] = []
         self.scheme = LabelScheme(names={1: "label 1"})
         self.shown: str | None = None
+        #: Of the table, which the row in bold follows.
+        self.font = QFont()
 
     def set_rows(self, rows: Sequence[CaseRow], scheme: LabelScheme) -> None:
         """Show other rows; where the cases stay the same, selection and order do too."""
@@ -103,8 +107,8 @@ class CaseModel(QAbstractTableModel):
             return self._tooltip(row, column)
         if role == Qt.ItemDataRole.DecorationRole and column == "Classes":
             return swatches(row, self.scheme)
-        if role == Qt.ItemDataRole.FontRole and row.case == self.shown:
-            font = QFont()
+        if role == Qt.ItemDataRole.FontRole and row.case == self.shown and column == "Case":
+            font = QFont(self.font)
             font.setBold(True)
             return font
         return None
@@ -116,9 +120,9 @@ class CaseModel(QAbstractTableModel):
         if column == "Saved" and row.saved is not None:
             return f"saved {row.saved:%H:%M:%S on %d %B %Y}"
         if column == "Labels":
-            return f"{text} labels of the scheme are painted"
+            return f"{text.replace('/', ' of ')} labels of the scheme are painted"
         if column == "Slices":
-            return f"{text} axial slices have labels"
+            return f"{text.replace('/', ' of ')} axial slices have labels"
         return text
 
 
@@ -207,8 +211,11 @@ class CaseTable(QWidget):
         self.view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.view.setMinimumHeight(150)
         self.view.setIconSize(QSize(160, _SWATCH))
-        header = plain_table(self.view, 22)
+        header = plain_table(self.view, 20)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        header.setMinimumSectionSize(24)
+        self.view.setStyleSheet(f"font-size: {_FONT}px;")
+        self.model.font.setPixelSize(_FONT)
         for number, name in enumerate(COLUMNS):
             self.view.setColumnWidth(number, _WIDTHS[name])
         self.view.clicked.connect(self._choose)

@@ -181,6 +181,8 @@ class CaseView:
         if wide != data.dtype:
             own = np.array(self.values(), dtype=wide, order="F")
             self.labels.data = self.grid.to_canvas(own)
+            if self.locked:
+                self.labels.editable = False  # other data make a layer editable
         selected = self.labels.selected_label
         self.labels.colormap = label_colormap(scheme)
         if selected in scheme.allowed:

@@ -18,6 +18,7 @@ from napari_gemini.volumes.volume import Volume
 from napari_gemini.volumes.writing import write_labels
 from napari_gemini.widgets.canvas.layers import layer_info
 from napari_gemini.widgets.common.threads import in_thread
+from napari_gemini.widgets.study.colours import label_name
 from napari_gemini.widgets.study.edits import apply_labels
 from napari_gemini.widgets.study.talk import Offer
 
@@ -200,6 +201,12 @@ def put_labels(labelling: Labelling, labels: NDArray[Any], source: str, what: st
         If no case is shown, or it is locked.
     """
     view = labelling.editable()
+    masks = labelling.masks
+    if masks is not None:
+        labels = masks.own(labels)
+        if not labels.any():
+            name = label_name(labelling.study.scheme, masks.value)
+            raise InputError(f"There is nothing of {name} in {source}: choose another label first.")
 
     def put(way: Any) -> None:
         labelling.talk.withdraw("labels")
@@ -232,6 +239,19 @@ def put_labels(labelling: Labelling, labels: NDArray[Any], source: str, what: st
     )
 
 
+def earlier_versions(labelling: Labelling) -> list[Path]:
+    """Return the earlier versions of what is painted, oldest first."""
+    view, study = labelling.view, labelling.study
+    if view is None:
+        return []
+    if not study.scheme.overlapping:
+        return study.history(view.case)
+    if labelling.masks is not None:
+        return study.history(view.case, study.mask_name(labelling.masks.value))
+    names = [study.mask_name(value) for value in sorted(study.scheme.allowed - {0})]
+    return [version for name in names for version in study.history(view.case, name)]
+
+
 def restore_version(labelling: Labelling, version: Path) -> None:
     """Bring an earlier version of the shown case's labels back, as one step that undo takes back.
 
@@ -245,12 +265,15 @@ def restore_version(labelling: Labelling, version: Path) -> None:
     if view.locked and not labelling.damaged:
         raise GeminiError(view.locked)
     if labelling.damaged:
-        study.restore_labels(view.case, version)
+        mask = version.parent.name if study.scheme.overlapping else None
+        study.restore_labels(view.case, version, mask)
         labelling.reload()
         return
     labels = read_labels(version)
     check_import(view.outline, labels, study.scheme)
-    count = apply_labels(view, np.asarray(labels.data), "replace")
+    masks = labelling.masks
+    values = np.asarray(labels.data) if masks is None else masks.own(labels.data)
+    count = apply_labels(view, values, "replace")
     labelling.talk.tell(
         "info", f"The earlier labels of {view.case} are back ({count} voxels changed)."
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -39,6 +39,8 @@ from napari_gemini.widgets.study.talk import Offer
 if TYPE_CHECKING:
     import napari
 
+#: Pixels of the dock as it opens.
+_WIDTH = 440
 ROLES = {"labelled": "labelled", "unlabelled": "unlabelled", "test": "test (for the final score)"}
 
 
@@ -288,6 +290,10 @@ class StudyDock(Dock):
             lambda: study.set_case(case_id, role=role)
         ):
             self.session.cases_changed.emit()
+
+    def sizeHint(self) -> QSize:
+        """Open wide enough for all columns of the table."""
+        return QSize(_WIDTH, super().sizeHint().height())
 
     def tear_down(self) -> None:
         """Let go of the session; labelling goes on saving without the dock."""

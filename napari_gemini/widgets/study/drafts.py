@@ -66,16 +66,20 @@ def start_draft(
     """
     view = labelling.editable()
     study, target = labelling.study, view.case
-    if study.scheme.overlapping:
-        raise StudyError("Labels that may overlap cannot be carried over here: use 'propagate'.")
     if not study.has_labels(source):
         raise StudyError(f"{source} has no labels to carry over: choose another case.")
     labelling.save_all()
-    out = study.folder / FOLDER / f"{source}__{target}"
+    labels, out = study.labels_path(source), study.folder / FOLDER / f"{source}__{target}"
+    # Of labels that may overlap, the one that is painted.
+    value = None if labelling.masks is None else labelling.masks.value
+    if value is not None:
+        name = study.mask_name(value)
+        labels /= f"{name}{study.case(source).label_suffix}"
+        out = out.with_name(f"{out.name}__{name}")
     job = CorrespondJob(
         moving=_plain_image(study, source),
         fixed=_plain_image(study, target),
-        labels=study.labels_path(source),
+        labels=labels,
         out=out,
         model=model.spec,
         device=labelling.session.preferences.device,
@@ -84,7 +88,9 @@ def start_draft(
     def arrived(values: dict[str, Any]) -> None:
         done()
         how = _how(values, model)
-        labelling.talk.attempt(lambda: _offer_draft(labelling, study, source, target, out, how))
+        labelling.talk.attempt(
+            lambda: _offer_draft(labelling, study, (source, target, value), out, how)
+        )
 
     def failed(sentence: str) -> None:
         done()
@@ -109,9 +115,10 @@ def _how(values: dict[str, Any], model: ModelChoice) -> str:
 
 
 def _offer_draft(
-    labelling: Labelling, study: Study, source: str, target: str, out: Path, how: str
+    labelling: Labelling, study: Study, route: tuple[str, str, int | None], out: Path, how: str
 ) -> None:
     """Put a draft on its case, or wait until that case is shown again."""
+    source, target, value = route
     what = f"the draft from {source} by {how}"
 
     def read(put: Callable[[Any], None]) -> None:
@@ -124,6 +131,8 @@ def _offer_draft(
 
     def put(labels: Any) -> None:
         if labelling.session.study is study and labelling.view is not None:
+            if value is not None:
+                labelling.select_label(value)
             labelling.talk.attempt(
                 lambda: put_labels(labelling, np.asarray(labels), f"{source} by {how}", what)
             )

@@ -145,7 +145,7 @@ class Labelling(CaseShow):
             self.state_changed.emit()
         elif view.locked == FINISHED:
             view.lock("")
-            labels = self.study.load_labels(view.case)
+            labels = None if self.masks is not None else self.study.load_labels(view.case)
             self._watch(view, CaseData(view.case, view.outline, labels))
         self.session.cases_changed.emit()
         self.view_changed.emit()
@@ -158,6 +158,10 @@ class Labelling(CaseShow):
         value = int(self.view.labels.selected_label)
         scheme = self.study.scheme
         if value in scheme.allowed:
+            if self.masks is not None:
+                chosen = self.masks.value
+                if not self.talk.attempt(lambda: self._paint_mask(value)):
+                    self.view.labels.selected_label = value = chosen
             self.label_selected.emit(value)
             return
         self.view.labels.selected_label = max(scheme.values)
@@ -203,6 +207,9 @@ class Labelling(CaseShow):
             return
         if self.view is not None:
             self.view.use_scheme(study.scheme)
+            if self.masks is not None:
+                self.masks.add(study.scheme)
+                self.masks.draw(self._viewer, self.view)
             self.view.bind_keys(study.scheme, self.select_label)
         self.session.cases_changed.emit()
 

@@ -19,7 +19,6 @@ from qtpy.QtWidgets import (
     QSpinBox,
     QTableWidget,
     QTableWidgetItem,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -67,9 +66,8 @@ class PathsEdit(QWidget):
         if files:
             layout.addWidget(self._button("Files…", self._choose_files))
 
-    def _button(self, text: str, action: Callable[[], None]) -> QToolButton:
-        button = QToolButton(self)
-        button.setText(text)
+    def _button(self, text: str, action: Callable[[], None]) -> QPushButton:
+        button = QPushButton(text, self)
         button.clicked.connect(lambda *_: action())
         return button
 

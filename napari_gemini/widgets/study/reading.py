@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_gemini.engine.jobs import LoadVolumeJob
 from napari_gemini.errors import GeminiError
@@ -36,12 +37,15 @@ class CaseData:
         Its labels, None where there are none or they cannot be used.
     problem
         Why the labels on disk cannot be used, empty when they can.
+    masks
+        Of labels that may overlap: label value -> mask. `labels` is None then.
     """
 
     case: str
     image: Volume
     labels: Volume | None
     problem: str = ""
+    masks: Mapping[int, NDArray[np.bool_]] | None = None
 
 
 OnData = Callable[[CaseData], None]
@@ -79,6 +83,8 @@ def _read(study: Study, case_id: str, image: Volume | None = None) -> CaseData:
         image = study.load_image(case_id)
     study.remember_image(case_id, image)
     try:
+        if study.scheme.overlapping:
+            return CaseData(case_id, image, None, masks=study.load_each_mask(case_id))
         return CaseData(case_id, image, study.load_labels(case_id))
     except GeminiError as error:
         return CaseData(case_id, image, None, str(error))

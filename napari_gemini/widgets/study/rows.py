@@ -70,9 +70,9 @@ class CaseRow:
         if self.summary is None:
             return "none" if column == "Labels" and self.saved is None else ""
         if column == "Labels":
-            return f"{len(self.known(scheme))} of {len(scheme.values)}"
+            return f"{len(self.known(scheme))}/{len(scheme.values)}"
         if column == "Slices":
-            return f"{self.summary.slices} of {self.summary.of}"
+            return f"{self.summary.slices}/{self.summary.of}"
         names = [label_name(scheme, value) for value in self.summary.values]
         return ", ".join(names)
 

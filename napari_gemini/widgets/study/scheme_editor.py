@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("Key", "", "Name", "Value")
 _KEY, _COLOUR, _NAME, _VALUE = range(4)
-_ROW = 21
+_ROW = 19
 
 
 class SchemeEditor(QWidget):
@@ -112,7 +112,7 @@ class SchemeEditor(QWidget):
             colour.setIcon(_swatch(scheme.colors[value]))
             colour.setToolTip("Double-click to choose another colour")
             item_at(self.table, row, _NAME).setToolTip("Double-click to rename")
-        rows = min(max(len(values), 2), 5)
+        rows = min(max(len(values), 2), 6)
         self.table.setFixedHeight(self._header.height() + _ROW * rows + 6)
 
     @property

@@ -12,12 +12,14 @@ import numpy as np
 from psygnal import Signal
 
 from napari_gemini.errors import GeminiError, StudyError
+from napari_gemini.study.scheme import BACKGROUND
 from napari_gemini.study.study import Study
 from napari_gemini.study.summary import LabelSummary, summarise
 from napari_gemini.widgets.common.connections import Connections
 from napari_gemini.widgets.study.autosave import Autosave, Target
 from napari_gemini.widgets.study.case_view import CaseView, centre_slices, hide_other_scans
 from napari_gemini.widgets.study.journal import LeftOpen
+from napari_gemini.widgets.study.masks import MaskView
 from napari_gemini.widgets.study.ownership import Ownership
 from napari_gemini.widgets.study.reading import CaseData, read_case
 from napari_gemini.widgets.study.talk import Talk
@@ -31,10 +33,6 @@ FINISHED = "This case is finished; reopen it to change its labels."
 READ_ONLY = (
     "Another window has this study open, so it can only be looked at here; this window takes over "
     "when the other one closes or dies."
-)
-OVERLAPPING = (
-    "The labels of this study may overlap, one file for each; they are shown together here and "
-    "cannot be painted."
 )
 
 
@@ -67,6 +65,8 @@ class CaseShow:
     def __init__(self, session: Session) -> None:
         self._session = ref(session)
         self.view: CaseView | None = None
+        #: Of labels that may overlap: the masks of the shown case.
+        self.masks: MaskView | None = None
         self.opening: str | None = None
         #: Whether the labels on disk of the shown case cannot be read.
         self.damaged = False
@@ -179,6 +179,10 @@ class CaseShow:
         finally:
             self._removing = False
         self.view, self.damaged = view, bool(data.problem)
+        self.masks = None
+        if data.masks is not None:
+            self.masks = MaskView(data.masks, study.scheme, int(view.labels.selected_label))
+            self._put_mask(view)
         hidden = hide_other_scans(viewer, view.grid)
         centre_slices(viewer, view)
         view.lock(self._lock_reason(data))
@@ -204,8 +208,6 @@ class CaseShow:
             return READ_ONLY
         if data.problem:
             return data.problem
-        if self.study.scheme.overlapping:
-            return OVERLAPPING
         return FINISHED if self.study.case(data.case).status == "done" else ""
 
     def _listen(self, view: CaseView) -> None:
@@ -217,7 +219,50 @@ class CaseShow:
         self._layer_events.connect(events.selected_label, self._on_selected)
         view.bind_keys(self.study.scheme, self.select_label)
 
+    def _put_mask(self, view: CaseView) -> None:
+        """Let the labels layer show the mask of the chosen label, the other labels beneath."""
+        assert self.masks is not None
+        view.labels.data = view.grid.to_canvas(self.masks.painted())
+        view.labels.selected_label = self.masks.value
+        self.masks.draw(self._viewer, view)
+
+    def _paint_mask(self, value: int) -> None:
+        """Paint another of the labels that may overlap from now on; the present one is saved.
+
+        Raises
+        ------
+        StudyError
+            If it cannot be saved: it stays the one that is painted.
+        """
+        view, masks = self.view, self.masks
+        if view is None or masks is None or value in (BACKGROUND, masks.value):
+            return
+        self.save_all()
+        masks.take(view.values())
+        masks.value = value
+        self._layer_events.drop()
+        self._put_mask(view)
+        view.lock(view.locked)  # what undo knows belongs to the other label
+        self._listen(view)
+        self._watch_mask(view, masks)
+
+    def _watch_mask(self, view: CaseView, masks: MaskView) -> None:
+        self.autosave.forget()
+        if view.locked:
+            return
+        study, case_id, affine, value = self.study, view.case, view.outline.affine, masks.value
+
+        def write(labels: Any) -> LabelSummary:
+            study.save_mask(case_id, value, labels != 0)
+            return masks.summary(labels, affine)
+
+        target = Target(view.values, write, masks.painted())
+        self.autosave.watch(target, saved_time(study, case_id))
+
     def _watch(self, view: CaseView, data: CaseData) -> None:
+        if self.masks is not None:
+            self._watch_mask(view, self.masks)
+            return
         if view.locked:
             self.autosave.forget()
             return
@@ -250,6 +295,7 @@ class CaseShow:
         """Take the layers of the shown case away; everything is saved by now."""
         self._layer_events.drop()
         self.autosave.forget()
+        self.masks = None
         if self.view is not None:
             self._removing = True
             try:

@@ -41,7 +41,7 @@ class TrainDock(Dock):
         self.run = RunPanel(self.session, self.say)
         self.predictions = PredictionsPanel(self.session, self.say)
         self._add("Set up", self.setup, self.start_button, self.question)
-        self._add("Training", self.run)
+        self._running = self._add("Training", self.run)
         self._add("Predictions", self.predictions)
         self.body.addStretch(1)
         self.closing = CloseQuestion(self.run.running, self.window)
@@ -55,13 +55,14 @@ class TrainDock(Dock):
         self._update()
         self.setup.refresh()
 
-    def _add(self, title: str, *widgets: QWidget) -> None:
+    def _add(self, title: str, *widgets: QWidget) -> QWidget:
         box = QGroupBox(title, self)
         layout = QVBoxLayout(box)
         layout.setContentsMargins(6, 10, 6, 6)
         for widget in widgets:
             layout.addWidget(widget)
         self.body.addWidget(box)
+        return box
 
     # -- start ---------------------------------------------------------------------------------
 
@@ -85,6 +86,7 @@ class TrainDock(Dock):
     def _start(self, job: TrainJob) -> None:
         self.messages.clear()
         self.run.start(job)
+        self.bring_up(self._running)
         self._update()
 
     def _update(self) -> None:

@@ -314,6 +314,13 @@ def describe_device(device: Mapping[str, Any]) -> str:
     return shown if free is None else f"{shown}, {format_bytes(free)} free"
 
 
+def device_in_short(device: Mapping[str, Any]) -> str:
+    """Return name and free memory of a device, short enough for a list in a dock."""
+    free = device.get("free")
+    name = str(device["name"])
+    return name if free is None else f"{name}, {format_bytes(free)} free"
+
+
 def _memory(
     study: Study,
     engine: Engine,

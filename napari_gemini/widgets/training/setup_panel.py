@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -34,6 +34,7 @@ from napari_gemini.widgets.training.readiness import (
     StudyFacts,
     check_readiness,
     describe_device,
+    device_in_short,
     fitted,
     needed_bytes,
     smaller_settings,
@@ -269,10 +270,12 @@ class SetupPanel(QWidget):
         self.device.blockSignals(True)
         self.device.clear()
         auto = self.engine_state.device("auto")
-        words = "" if auto is None else f": {describe_device(auto)}"
+        words = "" if auto is None else f": {device_in_short(auto)}"
         self.device.addItem(f"auto{words}", "auto")
         for device in self.engine_state.devices or []:
-            self.device.addItem(describe_device(device), str(device["name"]))
+            self.device.addItem(device_in_short(device), str(device["name"]))
+            tip = describe_device(device)
+            self.device.setItemData(self.device.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
         place = self.device.findData(chosen)
         if place < 0 and self.engine_state.devices is None:
             # Kept until the child has told what there is.

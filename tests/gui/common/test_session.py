@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import subprocess
 import sys
 import weakref
@@ -168,3 +169,26 @@ def test_a_form_is_made_from_the_settings(qtbot, name):
     form.widget.threads.value = "many"
     with pytest.raises(InputError, match="threads"):
         _ = form.value
+
+
+def test_the_memory_limit_of_the_preferences_reaches_the_child(make_napari_viewer, qtbot):
+    from napari_gemini.engine.memory import LIMIT_VARIABLE
+    from napari_gemini.widgets.common.engine import QtEngine
+
+    make_napari_viewer()
+    limit = [0.0]
+    engine = QtEngine(memory_limit=lambda: limit[0])
+    try:
+        pids = []
+        for gigabytes, known in ((0.0, None), (0.0, None), (1.5, "1.5"), (1.5, "1.5"), (0.0, "0")):
+            limit[0] = gigabytes
+            answers: list[dict] = []
+            engine.run(PingJob(), description="Asking", on_result=answers.append)
+            qtbot.waitUntil(lambda answers=answers: bool(answers), timeout=60_000)
+            qtbot.waitUntil(lambda: not engine.busy, timeout=20_000)
+            pids.append(engine.client.pid)
+            assert psutil.Process(pids[-1]).environ().get(LIMIT_VARIABLE) == known
+        # A new child only where the limit has changed.
+        assert [a == b for a, b in itertools.pairwise(pids)] == [True, False, True, False]
+    finally:
+        engine.close()

@@ -43,9 +43,9 @@ def _cell(dock: StudyDock, case: str, column: str) -> str:
 def test_the_table_fills_and_a_click_shows_a_case(dock, study, qtbot):
     table = dock.table
     assert table.order() == ["case0", "case1", "case2"]
-    qtbot.waitUntil(lambda: _cell(dock, "case0", "Labels") == "2 of 2", timeout=5000)
+    qtbot.waitUntil(lambda: _cell(dock, "case0", "Labels") == "2/2", timeout=5000)
     touched = np.count_nonzero(on_disk(study, "case0").any(axis=(0, 1)))
-    assert _cell(dock, "case0", "Slices") == f"{touched} of 16"
+    assert _cell(dock, "case0", "Slices") == f"{touched}/16"
     assert _cell(dock, "case0", "Status") == "finished"
     assert _cell(dock, "case0", "Saved") == f"{datetime.now():%H:%M}"
     assert _cell(dock, "case1", "Labels") == "none"
@@ -61,8 +61,8 @@ def test_the_table_fills_and_a_click_shows_a_case(dock, study, qtbot):
     paint(dock.labelling, (3, 4, 5), 2)
     assert dock.case.saved.text() == "painting…"
     qtbot.waitUntil(lambda: dock.case.saved.text().startswith("saved "), timeout=4000)
-    assert _cell(dock, "case1", "Labels") == "1 of 2"
-    assert _cell(dock, "case1", "Slices") == "1 of 16"
+    assert _cell(dock, "case1", "Labels") == "1/2"
+    assert _cell(dock, "case1", "Slices") == "1/16"
     assert _cell(dock, "case1", "Role") == "labelled"
     assert _cell(dock, "case1", "Status") == "started"
     dock.case.finish.click()
