@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from qtpy.QtWidgets import QSizePolicy, QTabWidget, QWidget
 
+#: Around a page before it has been laid out, in pixels.
+_FRAME = 8
+
 
 class Tabs(QTabWidget):
     """Tabs of a dock; the dock scrolls where the page that is shown is too high."""
@@ -28,3 +31,15 @@ class Tabs(QTabWidget):
         """Let a new page not count before it is shown."""
         super().tabInserted(index)
         self._fit(self.currentIndex())
+
+    def heightForWidth(self, width: int) -> int:
+        """Return how high the page that is shown wants to be; Qt asks for the highest of all."""
+        page, bar = self.currentWidget(), self.tabBar()
+        if page is None or bar is None:
+            return super().heightForWidth(width)
+        frame = self.width() - page.width() if page.isVisible() else _FRAME
+        inside = width - frame
+        height = (
+            page.heightForWidth(inside) if page.hasHeightForWidth() else page.sizeHint().height()
+        )
+        return max(height, page.minimumSizeHint().height()) + bar.sizeHint().height() + _FRAME
