@@ -28,6 +28,8 @@ from napari_gemini.settings import PRETRAINING
 
 EXPERIMENTS: dict[str, Callable[[Bench, list[str] | None], Jobs]] = {
     "few-shot": labels.few_shot,
+    "quarter": labels.quarter,
+    "tuning-course": labels.tuning_course,
     "clusters": features.clusters,
     "pairing": features.pairing,
     "ablation": fields.ablation,

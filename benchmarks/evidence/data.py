@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Data:
         The five labelled ids of each seed.
     classes
         Number of classes, background included.
+    person
+        Who each scan is of, where one person has several.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Data:
     test: list[str]
     five: list[list[str]]
     classes: int
+    person: dict[str, str] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,6 +79,11 @@ class Data:
         """Return a share of the pool, drawn at random; a larger share contains a smaller one."""
         order = np.random.default_rng([seed, 25]).permutation(len(self.pool))
         return [self.pool[i] for i in sorted(order[: max(2, round(share * len(order)))])]
+
+    def of_others(self, labelled: Sequence[str]) -> list[str]:
+        """Return the scans of the pool of people of whom no scan is labelled."""
+        known = {self.person.get(case, case) for case in labelled}
+        return [case for case in self.pool if self.person.get(case, case) not in known]
 
     def cohort(self, labelled: Sequence[str], scans: Sequence[str] | None = None) -> Cohort:
         """Return what a training sees: scans of the pool, labels of some of them."""
@@ -144,7 +152,15 @@ def _files(name: str, folder: Path, *, smoke: bool) -> Data:
     found = sorted({int(v) for case in pool for v in np.unique(labels[case])} | {0})
     values = {value: index for index, value in enumerate(found)}
     labels = {case: _indices(array, values) for case, array in labels.items()}
-    return Data(name, images, labels, pool, test, five, len(values))
+    return Data(name, images, labels, pool, test, five, len(values), _people(split, name, pool))
+
+
+def _people(split: dict[str, Any], name: str, pool: Sequence[str]) -> dict[str, str]:
+    """Name the person of every scan of the pool: slices of a heart begin with its patient."""
+    people = {case: case.split("-IM")[0] if name == "hearts" else case for case in pool}
+    for first, *others in split.get("same_person") or []:
+        people |= dict.fromkeys(others, first)
+    return people
 
 
 def _file(folder: Path, case: str) -> Path:

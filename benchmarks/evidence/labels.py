@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.evidence.scores import deformation, feature_health, head_dice
+from benchmarks.evidence.scores import HeadCurve, deformation, feature_health, head_dice
 from benchmarks.evidence.training import (
-    SCRATCH,
     Bench,
     fine_tuned,
     pretrain,
@@ -26,25 +25,44 @@ Jobs = dict[str, Callable[[], Row]]
 
 SHARES = (0.1, 0.25, 0.5, 1.0)
 WIDTHS = (4, 8, 16, 32)
+#: Points of a course over steps, and scans that it is scored on, about.
+POINTS, SCANS = 6, 50
 #: Repeats of one setting; the labelled scans stay those of the bench's seed.
 REPEATS = 2
 
 
 def few_shot(bench: Bench, objectives: list[str] | None = None) -> Jobs:
-    """Fine-tune with five labels and with 25 %, from scratch and from each objective (Table 3)."""
+    """Fine-tune with five labels, from scratch and from each objective (Table 3)."""
 
     def job(start: str) -> Row:
         weights = pretrain(bench, start)
-        row: Row = {}
-        if start != SCRATCH:
-            network = bench.fresh()
-            network.load_state_dict(weights)
-            row |= feature_health(network.eval(), bench.data, bench.data.test)
-        for name, labelled in (("five", bench.five), ("quarter", bench.quarter)):
-            tuned = fine_tuned(bench, weights, labelled)
-            row |= labels_row(tuned, bench, f"dice_{name}")
-            row[f"dice_{name}_seen"] = _mean(head_dice(tuned, bench.data, bench.five))
-        return row
+        network = bench.fresh()
+        network.load_state_dict(weights)
+        row: Row = feature_health(network.eval(), bench.data, bench.data.test)
+        tuned = fine_tuned(bench, weights, bench.five)
+        return row | labels_row(tuned, bench) | pool_row(tuned, bench)
+
+    return {start: bound(job, start) for start in starts(objectives)}
+
+
+def quarter(bench: Bench, objectives: list[str] | None = None) -> Jobs:
+    """Fine-tune with the labels of 25 % of the pool, likewise (Table 3)."""
+
+    def job(start: str) -> Row:
+        return labels_row(fine_tuned(bench, pretrain(bench, start), bench.quarter), bench)
+
+    return {start: bound(job, start) for start in starts(objectives)}
+
+
+def tuning_course(bench: Bench, objectives: list[str] | None = None) -> Jobs:
+    """Follow the Dice on scans of the pool of other people over a fine-tuning with five labels."""
+
+    def job(start: str) -> Row:
+        every = max(1, bench.sizes.tune // POINTS)
+        others = bench.data.of_others(bench.five)
+        watch = HeadCurve(bench.data, every, others[:: max(1, len(others) // SCANS)])
+        fine_tuned(bench, pretrain(bench, start), bench.five, {"validate_every": every}, watch)
+        return {f"after {row['step']}": row["dice"] for row in watch.rows}
 
     return {start: bound(job, start) for start in starts(objectives)}
 
@@ -54,7 +72,8 @@ def pretraining_share(bench: Bench, objectives: list[str] | None = None) -> Jobs
 
     def job(objective: str, share: float) -> Row:
         weights = pretrain(bench, objective, share=share)
-        return labels_row(fine_tuned(bench, weights, bench.five), bench)
+        tuned = fine_tuned(bench, weights, bench.five)
+        return labels_row(tuned, bench) | pool_row(tuned, bench)
 
     return {
         f"{objective} {share:.0%}": bound(job, objective, share)
@@ -70,7 +89,8 @@ def repeats(bench: Bench, objectives: list[str] | None = None) -> Jobs:
         # Far from the seeds of the other experiments.
         other = dataclasses.replace(bench, seed=1000 * number + bench.seed, labels=bench.five)
         network = train(other, bench.five)
-        return labels_row(network, bench) | deformation(network, bench.data)
+        row = labels_row(network, bench) | pool_row(network, bench)
+        return row | deformation(network, bench.data)
 
     return {f"run {number}": bound(job, number) for number in range(1, REPEATS + 1)}
 
@@ -80,7 +100,8 @@ def backbones(bench: Bench, objectives: list[str] | None = None) -> Jobs:
 
     def job(backbone: str, objective: str) -> Row:
         network = train(bench, bench.five, {"network": {"backbone": backbone}}, objective=objective)
-        return labels_row(network, bench) | {"parameters": count_parameters(network.backbone)}
+        row = labels_row(network, bench) | pool_row(network, bench)
+        return row | {"parameters": count_parameters(network.backbone)}
 
     return {
         f"{backbone} {objective}": bound(job, backbone, objective)
@@ -94,7 +115,8 @@ def widths(bench: Bench, objectives: list[str] | None = None) -> Jobs:
 
     def job(width: int) -> Row:
         network = train(bench, bench.five, {"network": {"base_width": width}})
-        row = labels_row(network, bench) | deformation(network, bench.data)
+        row = labels_row(network, bench) | pool_row(network, bench)
+        row |= deformation(network, bench.data)
         return row | {"parameters": count_parameters(network.backbone)}
 
     return {f"width {width}": bound(job, width) for width in WIDTHS}
@@ -104,6 +126,20 @@ def labels_row(network: GeminiNetwork, bench: Bench, name: str = "dice") -> Row:
     """Return the mean Dice on the test scans, and that of each scan."""
     cases = head_dice(network, bench.data, bench.data.test)
     return {name: _mean(cases), f"{name}_cases": cases}
+
+
+def pool_row(network: GeminiNetwork, bench: Bench) -> Row:
+    """Return the Dice on the five labelled scans, and on scans of the pool of other people.
+
+    There are many more of the latter than test scans. Their images may have been learned from,
+    their labels never.
+    """
+    data, others = bench.data, bench.data.of_others(bench.five)
+    return {
+        "dice_seen": _mean(head_dice(network, data, bench.five)),
+        "dice_pool": _mean(head_dice(network, data, others)),
+        "scans_pool": len(others),
+    }
 
 
 def bound(job: Callable[..., Row], *arguments: Any) -> Callable[[], Row]:

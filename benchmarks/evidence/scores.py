@@ -98,23 +98,35 @@ def feature_health(network: GeminiNetwork, data: Data, ids: Sequence[str]) -> Sc
     }
 
 
-class Curve(Validator):
-    """Records scores of the test scans as a training goes on; it chooses nothing."""
+class HeadCurve(Validator):
+    """Records the Dice of the head on some scans as a training goes on; it chooses nothing."""
 
-    title = "test scans"
+    title = "scans that nothing is chosen by"
 
-    def __init__(self, data: Data, every: int) -> None:
+    def __init__(self, data: Data, every: int, ids: Sequence[str]) -> None:
         self.data = data
         self.every = every
+        self.ids = ids
         self.rows: list[dict[str, Any]] = []
 
     def score(self, network: GeminiNetwork) -> float:
         """Add a row and return the Dice of the head."""
-        dice = _mean(head_dice(network, self.data, self.data.test))
-        moved = deformation(network, self.data)
+        dice = _mean(head_dice(network, self.data, self.ids))
         step = (len(self.rows) + 1) * self.every
-        self.rows.append({"step": step, "dice": dice, **moved})
+        self.rows.append({"step": step, "dice": dice, **self.more(network)})
         return dice
+
+    def more(self, network: GeminiNetwork) -> Score:
+        """Return further scores of a row."""
+        return {}
+
+
+class Curve(HeadCurve):
+    """Records the Dice of the deformations between test scans as well."""
+
+    def more(self, network: GeminiNetwork) -> Score:
+        """Score the deformations."""
+        return deformation(network, self.data)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -64,10 +64,10 @@ class Sizes:
 
 
 SIZES = {
-    "hearts": Sizes(pretrain=400, tune=300, train=400, scans=4, labelled=2),
+    "hearts": Sizes(pretrain=300, tune=300, train=200, scans=4, labelled=2),
     "phantom": Sizes(pretrain=300, tune=240, train=300, scans=4, labelled=2),
-    "hippocampus": Sizes(pretrain=150, tune=100, train=150, scans=2, labelled=1),
-    "brains": Sizes(pretrain=80, tune=60, train=80, scans=2, labelled=1),
+    "hippocampus": Sizes(pretrain=100, tune=60, train=100, scans=2, labelled=1),
+    "brains": Sizes(pretrain=60, tune=40, train=60, scans=2, labelled=1),
 }
 SMOKE = Sizes(pretrain=2, tune=2, train=4, scans=4, labelled=2, width=4)
 
@@ -197,6 +197,7 @@ def pretrain(
     network = bench.fresh()
     if objective != SCRATCH:
         settings = pretraining_settings(bench, objective, changes or {})
+        network = bench.fresh(settings.network)
         key = json.dumps([bench.data.name, len(bench.data.pool), share, settings.model_dump()])
         name = f"{objective}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.pt"
         kept = bench.cache / name if bench.cache else None
@@ -212,7 +213,11 @@ def pretrain(
 
 
 def fine_tuned(
-    bench: Bench, weights: Weights, labelled: list[str], changes: Changes | None = None
+    bench: Bench,
+    weights: Weights,
+    labelled: list[str],
+    changes: Changes | None = None,
+    validator: Validator | None = None,
 ) -> GeminiNetwork:
     """Fine-tune a backbone with labels; head and order of the scans are the same for all."""
     settings = label_settings(bench, "supervised", bench.sizes.tune, changes or {})
@@ -220,7 +225,7 @@ def fine_tuned(
     own = {k: v for k, v in weights.items() if k.startswith("backbone.")}
     network.load_state_dict(own, strict=False)
     # A fine-tuning sees the labelled scans alone; a cohort takes two at least.
-    return run(network, settings, bench.data.cohort(labelled, labelled))
+    return run(network, settings, bench.data.cohort(labelled, labelled), validator)
 
 
 def train(

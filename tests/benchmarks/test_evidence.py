@@ -47,7 +47,7 @@ def test_every_experiment_runs_and_goes_on_where_it_was(
     monkeypatch.setattr(labels, "WIDTHS", (4, 8))
     out = tmp_path / "rows.jsonl"
     command = [experiment, "--smoke", "--out", str(out), "--cache", str(tmp_path / "cache")]
-    if experiment in ("few-shot", "clusters", "pairing"):
+    if experiment in ("few-shot", "quarter", "tuning-course", "clusters", "pairing"):
         command += OBJECTIVES
     if experiment == "pretraining-share":
         command += ["--objectives", "gvsl"]
