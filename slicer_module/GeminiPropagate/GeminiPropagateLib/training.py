@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from GeminiPropagateLib.client import EngineClient
+from GeminiPropagateLib.client import MISSING_ERROR, EngineClient
 from GeminiPropagateLib.command_run import CommandRun
-from GeminiPropagateLib.errors import PropagateError
+from GeminiPropagateLib.errors import INSTALL, PropagateError
 from GeminiPropagateLib.jobs import predict_job, unique_key
 from GeminiPropagateLib.mrml_io import write_volume
 from GeminiPropagateLib.results import import_labels
@@ -285,7 +285,8 @@ class FewShotTraining:
                 self._now.remaining = event.get("remaining")
                 self._now.message = str(event.get("message", ""))
             elif kind == "error":
-                self._fail(str(event.get("message", "")))
+                missing = event.get("kind") == MISSING_ERROR
+                self._fail(str(event.get("message", "")), INSTALL if missing else "")
             elif kind == "cancelled":
                 self._now.phase, self._now.message = TRAINED, _("Cancelled")
             elif kind == "result":

@@ -173,7 +173,7 @@ def test_a_python_without_the_package_is_said_in_one_sentence(tmp_path: Path) ->
     variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     client = EngineClient(bare, variables)
     final = outcome(client, client.submit(ping_job()))
-    assert final["kind"] == "StartError"
+    assert final["kind"] == "MissingEngineError"
     assert "has no napari-gemini" in final["message"]
     assert "\n" not in final["message"]
 

@@ -9,6 +9,7 @@ it works in Slicer.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import sys
@@ -67,6 +68,7 @@ def boot(settings_folder: Path) -> Any:
     settings_folder
         Where the settings of this "Slicer" are kept.
     """
+    _hold_none()
     application = QApplication.instance() or QApplication(["Slicer stand-in"])
     qInstallMessageHandler(_quiet)
     _extend_slicer(application, settings_folder)
@@ -78,6 +80,16 @@ def boot(settings_folder: Path) -> Any:
     sys.path.insert(0, str(MODULE_FOLDER))
     use_properties("GeminiPropagate", *_library_modules())
     return importlib.import_module("GeminiPropagate")
+
+
+def _hold_none() -> None:
+    """Keep Python alive although PySide6 loses references to None.
+
+    Python counts them up to 3.11 and ends with the last one, which a slow machine reaches. From
+    3.12 on (Slicer's own) None needs no count.
+    """
+    if sys.version_info < (3, 12):
+        ctypes.c_ssize_t.from_address(id(None)).value += 1_000_000_000
 
 
 def new_scene() -> Any:
