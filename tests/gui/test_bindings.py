@@ -54,6 +54,38 @@ print("all docks opened and closed")
 """
 
 
+_LONG = """
+import sys
+from qtpy.QtWidgets import QApplication, QLabel
+from napari_gemini.widgets.common.bindings import keep_none_alive
+
+app = QApplication([])
+label = QLabel()
+if sys.argv[1] == "mended":
+    keep_none_alive()
+    keep_none_alive()
+    assert sys.getrefcount(None) < 2**41
+for _ in range(100_000):
+    label.setText("a")
+print("still there", flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="None cannot be deallocated there")
+def test_a_long_session_on_pyside6_does_not_end_by_itself():
+    def run(how: str) -> str:
+        environment = {**os.environ, "QT_API": "pyside6", "QT_QPA_PLATFORM": "offscreen"}
+        command = [sys.executable, "-c", _LONG, how]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=200, check=False
+        )
+        return done.stdout + done.stderr
+
+    if "still there" in run("plain"):
+        pytest.skip("this PySide6 keeps count of None")
+    assert "still there" in run("mended")
+
+
 def test_every_dock_works_on_pyside6(tmp_path):
     study = make_study(tmp_path)
     environment = {**os.environ, "QT_API": "pyside6"}

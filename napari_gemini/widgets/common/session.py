@@ -15,6 +15,7 @@ from napari_gemini.study.lock import LockedError
 from napari_gemini.study.study import Study
 from napari_gemini.widgets.canvas.letters import OrientationLetters
 from napari_gemini.widgets.canvas.readout import Readout
+from napari_gemini.widgets.common.bindings import keep_none_alive
 from napari_gemini.widgets.common.closing import CloseWatch, Guard
 from napari_gemini.widgets.common.engine import QtEngine
 from napari_gemini.widgets.common.models import ModelChoice, model_choices
@@ -49,6 +50,7 @@ class Session:
     message = Signal(str, str)
 
     def __init__(self, viewer: napari.Viewer) -> None:
+        keep_none_alive()
         self._viewer = ref(viewer)
         self.engine = QtEngine(memory_limit=lambda: load_preferences().memory_limit_gb)
         self.readout = Readout(viewer)

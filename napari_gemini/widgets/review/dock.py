@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton
 
 from napari_gemini.errors import GeminiError
@@ -19,6 +20,8 @@ from napari_gemini.widgets.review.table import SHOWS
 if TYPE_CHECKING:
     import napari
 
+#: Pixels of the dock as it opens.
+_WIDTH = 440
 NO_STUDY = "No study is open: open one in the Study dock."
 NOTHING = (
     "There is nothing to review yet: predict all cases in the Train dock, or match pairs in the "
@@ -128,6 +131,10 @@ class ReviewDock(Dock):
             self.say("error", str(error))
         else:
             self.say("info", f"The table is in {path}.")
+
+    def sizeHint(self) -> QSize:
+        """Open wide enough for the evidence."""
+        return QSize(_WIDTH, super().sizeHint().height())
 
     def tear_down(self) -> None:
         """Let go of the viewer."""

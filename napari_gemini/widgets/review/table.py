@@ -37,6 +37,8 @@ _HELP = {
 }
 #: Readable on napari's dark and light background.
 _MARK = QColor("#e07b1a")
+#: Pixels; the evidence has to fit into a dock.
+FONT = 11
 _SORT = int(Qt.ItemDataRole.UserRole)
 _Index = QModelIndex | QPersistentModelIndex
 
@@ -67,7 +69,7 @@ class ItemModel(QAbstractTableModel):
     def _lay_out(self) -> None:
         known = [key for key in MEASURES if any(key in item.values for item in self.items)]
         origin = [] if self._one_source else [SOURCE]
-        self.columns = [NAME, DOUBT, *known, VERDICT, *origin, COMMENT]
+        self.columns = [NAME, DOUBT, VERDICT, *known, *origin, COMMENT]
 
     def rowCount(self, parent: _Index = QModelIndex()) -> int:  # noqa: B008 - Qt's signature
         """Return the number of items."""
@@ -112,6 +114,7 @@ class ItemModel(QAbstractTableModel):
                 return _MARK
             if role == Qt.ItemDataRole.FontRole:
                 font = QFont()
+                font.setPixelSize(FONT)
                 font.setBold(True)
                 return font
         return None
@@ -241,6 +244,7 @@ class ItemTable(QTableView):
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setWordWrap(False)
+        self.setStyleSheet(f"font-size: {FONT}px;")
         header = self.horizontalHeader()
         assert header is not None
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
@@ -248,7 +252,7 @@ class ItemTable(QTableView):
         rows = self.verticalHeader()
         assert rows is not None
         rows.hide()
-        rows.setDefaultSectionSize(self.fontMetrics().height() + 8)
+        rows.setDefaultSectionSize(FONT + 9)
 
     def set_items(self, items: Sequence[Item]) -> None:
         """Show other items; sorting and the selected item stay."""
