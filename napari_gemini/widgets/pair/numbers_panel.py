@@ -22,7 +22,7 @@ from napari_gemini.widgets.pair.numbers import Numbers
 _SHORT = {
     "Label": "Label",
     "Dice": "Dice",
-    "Moving / fixed size": "Size ratio",
+    "Moving / fixed size": "Size",
     "Folds %": "Folds %",
     "GSS": "GSS",
 }
@@ -101,11 +101,12 @@ class NumbersPanel(QWidget):
         kept = [i for i, column in enumerate(table.columns) if column.title in _SHORT]
         heads = [_SHORT[table.columns[i].title] for i in kept]
         rows = [[row[i].shown for i in kept] for row in table.rows]
-        _fill(self.labels, heads, rows, [""] * len(rows))
+        _fill(self.labels, heads, rows, [row[0] for row in rows])
         for index, column in enumerate(kept):
             item = self.labels.horizontalHeaderItem(index)
             if item is not None:
-                item.setToolTip(table.columns[column].hint)
+                full = table.columns[column]
+                item.setToolTip(f"{full.title}: {full.hint}" if full.hint else full.title)
 
 
 def _table() -> QTableWidget:

@@ -92,7 +92,8 @@ def test_a_result_is_opened_without_torch(open_pair, qtbot, result, tmp_path):
     assert rows["Inverse consistency"] == "0.10 mm"
     assert rows["95 % are below"] == "0.40 mm"
     heads = [panel.labels.horizontalHeaderItem(c).text() for c in range(panel.labels.columnCount())]
-    assert heads == ["Label", "Dice", "Size ratio", "Folds %", "GSS"]
+    assert heads == ["Label", "Dice", "Size", "Folds %", "GSS"]
+    assert "Moving / fixed size" in panel.labels.horizontalHeaderItem(2).toolTip()
     assert panel.labels.item(0, 1).text() == "0.830"
     assert "not that they are right" in panel.words.text()
 
