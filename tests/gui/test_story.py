@@ -21,7 +21,7 @@ from napari_gemini.widgets.probing.dock import ProbeDock
 from napari_gemini.widgets.probing.marks import SIMILARITY
 from napari_gemini.widgets.study.dock import StudyDock
 from napari_gemini.widgets.study.labelling import labelling_of
-from tests.gui.features.test_dock import lasso
+from tests.gui.mouse import around, drag, wait_until_still
 from tests.gui.study.helpers import on_disk
 from tests.gui.study.test_safety import PAINTING
 from tests.gui.training.helpers import end_runs, open_dock, ready_study, start, wait_state
@@ -132,8 +132,8 @@ def test_from_a_stroke_to_a_lasso(make_napari_viewer, qtbot, study):
     qtbot.waitUntil(lambda: features.runner.busy, timeout=TIMEOUT)
     qtbot.waitUntil(lambda: not features.runner.busy, timeout=TIMEOUT)
     plot = features.map.plots[0]
-    places = plot.on_canvas()
+    places = wait_until_still(qtbot, plot.on_canvas)
     chosen = places[:, 0] < np.median(places[:, 0])
-    lasso(qtbot, plot, places[chosen])
-    assert features.map.selection.any()
+    drag(qtbot, plot.canvas, around(places[chosen], margin=4))
+    assert features.map.selection[chosen].all()
     assert find_layers(viewer, SELECTION)

@@ -8,7 +8,7 @@ from typing import Any
 from napari_gemini.widgets.common.session import Session
 from napari_gemini.widgets.pair.apply_layers import can_be_carried
 from napari_gemini.widgets.pair.apply_panel import ApplyPanel
-from napari_gemini.widgets.pair.inputs import label_sources, scan_sources
+from napari_gemini.widgets.pair.inputs import Source, label_sources, scan_sources
 from napari_gemini.widgets.pair.match_panel import MatchPanel
 from napari_gemini.widgets.pair.partner import PartnerView
 from napari_gemini.widgets.pair.runner import known_results
@@ -41,11 +41,27 @@ class Choices:
         """Offer what there is now; what was chosen stays chosen."""
         study = self._session.study
         scans = scan_sources(study, self._session.viewer)
-        self._match.moving.set_sources(scans, prefer=0)
-        self._match.fixed.set_sources(scans, prefer=1)
+        moving, fixed = self._preferred(scans)
+        self._match.moving.set_sources(scans, prefer=moving)
+        self._match.fixed.set_sources(scans, prefer=fixed)
         self._match.set_results(known_results(study))
         self.follow_scans()
         self._update_layers()
+
+    def _preferred(self, scans: list[Source]) -> tuple[int, int]:
+        """Return which scans are moving and fixed until the user chooses.
+
+        What is on the canvas is fixed; a labelled case comes to it, so that labels are carried.
+        """
+        study, shown = self._session.study, self._session.case
+        if study is None or shown is None:
+            return 0, 1
+        cases = [scan.case for scan in scans]
+        if shown not in cases:
+            return 0, 1
+        others = [k for k, case in enumerate(cases) if case not in (None, shown)]
+        labelled = [k for k in others if study.has_labels(str(cases[k]))]
+        return next(iter(labelled or others), 0), cases.index(shown)
 
     def follow_scans(self) -> None:
         """Offer models and labels that suit the chosen scans."""
