@@ -2,12 +2,14 @@
 
     xvfb-run -a -s "-screen 0 1280x800x24" python scripts/make_tour.py
 
-Takes some minutes: a short training runs in the background of the window that is pictured.
+Takes some minutes: a short training runs in the background of the window that is pictured. With
+``--folder`` the study stays, and another call draws what comes after the training alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,6 +36,8 @@ from napari_gemini.widgets.training.dock import TrainDock
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 SIZE = (1280, 800)
+#: In the order of the animation.
+PICTURES = ("label", "train", "predict", "pair", "grid", "probe", "features")
 STEPS = 400
 
 
@@ -71,7 +75,6 @@ class Tour:
         self.viewer.theme = theme
         self.session = get_session(self.viewer)
         self.window: QWidget = self.viewer.window._qt_window
-        self.frames: list[Image.Image] = []
         self._dock: Any = None
         self.resize()
 
@@ -99,18 +102,20 @@ class Tour:
 
         return Image.open(BytesIO(bytes(buffer.data()))).convert("RGB")
 
-    def picture(self, name: str) -> None:
-        """Save a picture, and keep it for the animation."""
-        image = self.shown()
-        self.frames.append(image)
+    def path(self, name: str) -> Path:
+        """Return the file of a picture."""
         suffix = "" if self.theme == "dark" else f"-{self.theme}"
-        path = self.out / f"napari-{name}{suffix}.png"
-        image.save(path, optimize=True)
-        print(path, flush=True)
+        return self.out / f"napari-{name}{suffix}.png"
+
+    def picture(self, name: str) -> None:
+        """Save a picture."""
+        self.shown().save(self.path(name), optimize=True)
+        print(self.path(name), flush=True)
 
     def animate(self) -> None:
         """Save the animation of all pictures."""
-        small = [frame.resize((SIZE[0] * 3 // 4, SIZE[1] * 3 // 4)) for frame in self.frames]
+        frames = [Image.open(self.path(name)) for name in PICTURES]
+        small = [frame.resize((SIZE[0] * 3 // 4, SIZE[1] * 3 // 4)) for frame in frames]
         shown = [frame.quantize(256, method=Image.Quantize.FASTOCTREE) for frame in small]
         shown[0].save(
             self.out / "napari-tour.gif",
@@ -146,16 +151,20 @@ def label(tour: Tour, study: Any) -> None:
     tour.picture("label")
 
 
-def train(tour: Tour) -> str:
+def train(tour: Tour, steps: int) -> str:
     """Train for a short while; one picture while it runs, one after."""
     dock = tour.open(TrainDock(tour.viewer), "Train")
     wait(dock.start_button.isEnabled)
     settings = preset("quick", 3)
-    settings.steps, settings.checkpoint_every, settings.validate_every = STEPS, 40, 40
+    settings.steps = steps
+    settings.checkpoint_every = settings.validate_every = max(1, steps // 12)
     settings.learning_rate, settings.threads = 3e-3, 1
     dock.setup.form.value = settings
     dock.start()
-    wait(lambda: dock.run.progress is not None and dock.run.progress.step > STEPS // 2)
+    wait(lambda: dock.run.progress is not None and dock.run.progress.step > steps // 3)
+    # A case without labels, with what the newest checkpoint makes of it.
+    dock.run.preview.watch(tour.session.study.cases[6].id)
+    wait(lambda: dock.run.progress.step > 2 * steps // 3 and dock.run.preview.preview.step)
     tour.picture("train")
     wait(lambda: dock.run.progress.state != "running")
     dock.predictions.predict()
@@ -214,12 +223,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=IMAGES)
     parser.add_argument("--theme", default="dark")
+    parser.add_argument("--folder", type=Path, help="keep the study here; use the run it has")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of the training")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        study = phantom_study(3, Path(folder))
+    with contextlib.ExitStack() as stack:
+        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        study = phantom_study(3, folder)
         tour = Tour(options.theme, options.out)
-        label(tour, study)
-        run = train(tour)
+        runs = sorted(study.runs_dir.iterdir()) if study.runs_dir.is_dir() else []
+        if runs:
+            run = runs[-1].name
+            tour.session.open_study(study.folder)
+        else:
+            label(tour, study)
+            run = train(tour, options.steps)
         correspond(tour, run)
         probe(tour)
         explore(tour)

@@ -207,3 +207,28 @@ def test_the_registry_names_address_and_hash():
     for item in read_registry()["files"]:
         assert item["url"].startswith("https://")
         assert len(bytes.fromhex(item["sha256"])) == 32
+
+
+def test_the_docks_are_in_the_menus_of_layers_and_in_the_palette(npe2pm, make_napari_viewer):
+    from napari._app_model import get_app_model
+
+    wanted = {
+        "annotate": "study",
+        "segment": "train",
+        "register": "correspondence",
+        "visualize": "probe",
+        "classify": "features",
+    }
+    with npe2pm.tmp_plugin(manifest=PluginManifest.from_file(MANIFEST)):
+        viewer = make_napari_viewer()
+        app = get_app_model()
+        for menu, command in wanted.items():
+            found = {item.command.id for item in app.menus.get_menu(f"napari/layers/{menu}")}
+            assert f"napari-gemini.{command}" in found
+        # What the palette lists.
+        listed = {item.command.title for item in app.menus.get_menu("_command_pallet_")}
+        docks = ("Study", "Train", "Correspondence", "Review", "Probe", "Features")
+        assert {f"{name} (GEMINI)" for name in docks} <= listed
+        app.commands.execute_command("napari-gemini.study")
+        assert any("Study" in name for name in viewer.window.dock_widgets)
+        viewer.window.remove_dock_widget("all")
