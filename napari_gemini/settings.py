@@ -233,7 +233,7 @@ class RefineSettings(Settings):
     steps: int = Field(100, ge=0, description="optimiser steps, shared among the levels")
     levels: int = Field(3, ge=1, le=5, description="coarse-to-fine levels, each halves the grid")
     affine_steps: int = Field(
-        60, ge=0, description="steps of the affine stage, where there is no field to start from"
+        60, ge=0, description="steps of the affine stage; 0: start from the network's field alone"
     )
     learning_rate: float = Field(0.2, gt=0, description="in nodes of the field, two voxels apart")
     weights: LossWeights = Field(default_factory=LossWeights)

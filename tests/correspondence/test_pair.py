@@ -167,3 +167,26 @@ def test_cancelling(after: int) -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="one pair of images"):
         match_pair(None, torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 8))
+
+
+def test_padding_does_not_resemble_padding() -> None:
+    """Two scans of noise in one box on a larger grid: nothing is alike, at the border neither."""
+    generator = torch.Generator().manual_seed(0)
+    inside = torch.zeros(1, 1, 48, 48)
+    inside[..., 8:40, 8:40] = 1
+    moving, fixed = (torch.rand(1, 1, 48, 48, generator=generator) * inside for _ in range(2))
+    naive = match_pair(None, moving, fixed)
+    unseen = 1 - inside
+    result = match_pair(None, moving, fixed, unseen_fixed=unseen, unseen_moving=unseen, both=True)
+    border = inside.bool() & (torch.nn.functional.max_pool2d(unseen, 3, 1, 1) > 0)
+    assert result.gvs_back is not None
+    assert float(naive.gvs[border].mean()) > 0.3
+    for found in (result.gvs, result.gvs_back):
+        assert float(found[border].mean()) < 0.1
+        # Nor beyond it, where a window holds next to nothing.
+        assert float(found[unseen.bool()].max()) < 0.3
+        assert float(found[..., :6, :].abs().max()) == 0
+    # A moving scan that ends inside the fixed one explains nothing beyond its end.
+    shifted = match_pair(None, moving, moving.clone(), unseen_moving=torch.roll(unseen, 8, 2))
+    assert float(shifted.gvs[..., 8:14, 8:40].max()) == 0
+    assert float(shifted.gvs[..., 20:36, 12:36].min()) > 0.99

@@ -196,6 +196,8 @@ def match(
         _tensor(inputs.fixed, grid, fixed_placement, modes[1], device),
         refine=steps,
         ignore_mask=_ignore_tensor(inputs, grid, fixed_placement, device),
+        unseen_fixed=_unseen_tensor(inputs.fixed, grid, fixed_placement, device),
+        unseen_moving=_unseen_tensor(inputs.moving, grid, moving_placement, device),
         autocast=autocast_of(serving, device),
         both=both,
         features_alone=serving.network is not None and not serving.deforms,
@@ -248,6 +250,15 @@ def _ignore_tensor(
         return None
     mask = labels_to_grid(inputs.fixed, grid, placement, inputs.ignore.astype(np.uint8))
     return torch.from_numpy(mask.astype(np.float32))[None, None].to(device)
+
+
+def _unseen_tensor(
+    volume: Volume, grid: StudyGrid, placement: Placement, device: torch.device
+) -> torch.Tensor:
+    """Return 1 where the grid reaches beyond a scan, else 0, (1, 1, *S)."""
+    scan = np.ones(volume.data.shape, dtype=np.uint8)
+    inside = labels_to_grid(volume, grid, placement, scan)
+    return torch.from_numpy(1 - inside.astype(np.float32))[None, None].to(device)
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
