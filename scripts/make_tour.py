@@ -3,7 +3,8 @@
     xvfb-run -a -s "-screen 0 1280x800x24" python scripts/make_tour.py
 
 Takes some minutes: a short training runs in the background of the window that is pictured. With
-``--folder`` the study stays, and another call draws what comes after the training alone.
+``--folder`` the study stays: another call follows the training that it has, or, where that has
+ended, draws what comes after it alone.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from typing import Any
 
 import napari
 import numpy as np
+from napari.qt import QtViewer
 from PIL import Image
 from qtpy.QtCore import QBuffer, QIODevice
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_gemini.engine.run_folder import RunFolder
 from napari_gemini.settings import preset
 from napari_gemini.volumes.reading import read_labels
 from napari_gemini.widgets.canvas.layers import find_layers
@@ -76,6 +79,7 @@ class Tour:
         self.session = get_session(self.viewer)
         self.window: QWidget = self.viewer.window._qt_window
         self._dock: Any = None
+        self.content: Any = None
         self.resize()
 
     def resize(self) -> None:
@@ -88,9 +92,18 @@ class Tour:
         if self._dock is not None:
             self._dock.setVisible(False)
         self._dock = self.viewer.window.add_dock_widget(dock, name=name, area="right")
+        self.content = dock
         live(1)
         self.resize()
         return dock
+
+    def give_room(self) -> None:
+        """Put napari's own docks away, so that two scans fit beside each other."""
+        viewer = self.window.findChild(QtViewer)
+        assert viewer is not None
+        for dock in (viewer.dockLayerList, viewer.dockLayerControls):
+            dock.setVisible(False)
+        self.resize()
 
     def shown(self) -> Image.Image:
         """Return what the window looks like now."""
@@ -151,9 +164,25 @@ def label(tour: Tour, study: Any) -> None:
     tour.picture("label")
 
 
-def train(tour: Tour, steps: int) -> str:
-    """Train for a short while; one picture while it runs, one after."""
+def train(tour: Tour, steps: int, start: bool) -> str:
+    """Train for a short while, with a picture while it runs; returns the run's name."""
     dock = tour.open(TrainDock(tour.viewer), "Train")
+    if start:
+        start_training(dock, steps)
+    wait(lambda: dock.run.progress is not None and dock.run.progress.step > steps // 3)
+    # A case without labels, with what the newest checkpoint makes of it.
+    dock.run.preview.watch(tour.session.study.cases[6].id)
+    wait(lambda: dock.run.progress.step > steps // 2 and dock.run.preview.preview.step)
+    live(1)
+    dock.bring_up(dock.run)
+    tour.picture("train")
+    wait(lambda: dock.run.progress.state != "running", 3000)
+    dock.run.preview.watch(None)
+    return str(dock.run.folder.name)
+
+
+def start_training(dock: TrainDock, steps: int) -> None:
+    """Start a training that takes some minutes."""
     wait(dock.start_button.isEnabled)
     settings = preset("quick", 3)
     settings.steps = steps
@@ -161,17 +190,20 @@ def train(tour: Tour, steps: int) -> str:
     settings.learning_rate, settings.threads = 3e-3, 1
     dock.setup.form.value = settings
     dock.start()
-    wait(lambda: dock.run.progress is not None and dock.run.progress.step > steps // 3)
-    # A case without labels, with what the newest checkpoint makes of it.
-    dock.run.preview.watch(tour.session.study.cases[6].id)
-    wait(lambda: dock.run.progress.step > 2 * steps // 3 and dock.run.preview.preview.step)
-    tour.picture("train")
-    wait(lambda: dock.run.progress.state != "running")
+
+
+def predict(tour: Tour) -> None:
+    """Predict the other cases and look at the most doubtful one."""
+    dock = tour.content
+    if not isinstance(dock, TrainDock):
+        dock = tour.open(TrainDock(tour.viewer), "Train")
+    wait(dock.predictions.predict_button.isEnabled)
     dock.predictions.predict()
     wait(lambda: bool(dock.predictions.review.items) and not dock.predictions.busy)
-    live(2)
+    dock.predictions.review.next_worst()
+    live(3)
+    dock.bring_up(dock.predictions)
     tour.picture("predict")
-    return str(dock.run.folder.name)
 
 
 def correspond(tour: Tour, run: str) -> CorrespondenceDock:
@@ -182,6 +214,10 @@ def correspond(tour: Tour, run: str) -> CorrespondenceDock:
     match.model.setCurrentIndex(match.model.findText(run))
     dock.start()
     wait(lambda: tour.session.pair is not None)
+    tour.give_room()
+    labels = find_layers(tour.viewer, "labels")
+    for layer in labels:
+        layer.contour = 1
     live(3)
     tour.picture("pair")
     dock.look_panel.view.setCurrentIndex(1)
@@ -189,6 +225,8 @@ def correspond(tour: Tour, run: str) -> CorrespondenceDock:
     dock.evidence_panel.grid.click()
     live(2)
     tour.picture("grid")
+    dock.evidence_panel.grid.click()
+    dock.look_panel.view.setCurrentIndex(0)
     return dock
 
 
@@ -206,6 +244,9 @@ def probe(tour: Tour) -> None:
 
 def explore(tour: Tour) -> None:
     """Lay a scan's features out and select some of them."""
+    for name, content in tour.viewer.window.dock_widgets.items():
+        if "Moving" in name:
+            content.parentWidget().setVisible(False)
     dock = tour.open(FeaturesDock(tour.viewer), "Features")
     wait(lambda: dock.setup.scan.source is not None)
     dock.start()
@@ -231,12 +272,14 @@ def main() -> None:
         study = phantom_study(3, folder)
         tour = Tour(options.theme, options.out)
         runs = sorted(study.runs_dir.iterdir()) if study.runs_dir.is_dir() else []
-        if runs:
+        running = [run for run in runs if RunFolder(run).state() == "running"]
+        if runs and not running:
             run = runs[-1].name
             tour.session.open_study(study.folder)
         else:
             label(tour, study)
-            run = train(tour, options.steps)
+            run = train(tour, options.steps, start=not running)
+        predict(tour)
         correspond(tour, run)
         probe(tour)
         explore(tour)
