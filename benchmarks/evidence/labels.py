@@ -27,6 +27,8 @@ SHARES = (0.1, 0.25, 0.5, 1.0)
 WIDTHS = (4, 8, 16, 32)
 #: Points of a course over steps, and scans that it is scored on, about.
 POINTS, SCANS = 6, 50
+#: Scans of the pool that are scored at most, about, in 2D and 3D.
+MOST_SCORED = {2: 200, 3: 40}
 #: Repeats of one setting; the labelled scans stay those of the bench's seed.
 REPEATS = 2
 
@@ -135,6 +137,7 @@ def pool_row(network: GeminiNetwork, bench: Bench) -> Row:
     their labels never.
     """
     data, others = bench.data, bench.data.of_others(bench.five)
+    others = others[:: max(1, len(others) // MOST_SCORED[data.dimension])]
     return {
         "dice_seen": _mean(head_dice(network, data, bench.five)),
         "dice_pool": _mean(head_dice(network, data, others)),
