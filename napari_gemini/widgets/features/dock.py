@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_gemini.errors import GeminiError
 from napari_gemini.widgets.common.dock import Dock
+from napari_gemini.widgets.common.models import NO_MODEL
 from napari_gemini.widgets.features.brushing import LabelBrush
 from napari_gemini.widgets.features.clusters_panel import ClustersPanel
 from napari_gemini.widgets.features.exploration import Exploration, colours_by
@@ -73,6 +74,7 @@ class FeaturesDock(Dock):
         self.stop.clicked.connect(self._on_stop)
         self._torn_down = False
         self._names: tuple[str, ...] = ()
+        self._models: tuple[str | None, ...] = ()
         self._method = "kmeans"
         line = QHBoxLayout()
         line.addWidget(self.status, 1)
@@ -195,6 +197,7 @@ class FeaturesDock(Dock):
         take_selection_away(self._viewers())
         scans = (wanted.scan, wanted.scan2)
         self._names = tuple(one.name.removeprefix("layer: ") for one in scans if one is not None)
+        self._models = tuple(wanted.models)
         self._take_scheme()
         self.map.clear(self._names, len(wanted.models))
         self.clusters.show_scores([])
@@ -227,8 +230,11 @@ class FeaturesDock(Dock):
 
     def _on_sampled(self, which: int, found: Exploration) -> None:
         self.map.show_exploration(which, found)
+        # That no model served is no news to somebody who chose none.
+        chosen = which < len(self._models) and self._models[which] == NO_MODEL
         for note in found.facts.get("notes") or []:
-            self.say("info", note)
+            if not (chosen and note.startswith("No model served")):
+                self.say("info", note)
 
     def _on_laid_out(self, which: int, found: Exploration) -> None:
         self.map.show_exploration(which, found)

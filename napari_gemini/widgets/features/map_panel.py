@@ -31,8 +31,8 @@ from napari_gemini.widgets.features.exploration import (
 from napari_gemini.widgets.plots.scatter import ScatterPlot
 
 _HELP = (
-    "Drag around points to select them, click to pick one; Shift adds, Ctrl takes away, Esc clears."
-    " Right button moves, wheel zooms, double click shows all."
+    "Drag: lasso, click: one point. Shift adds, Ctrl takes away, Esc clears. Right button moves, "
+    "wheel zooms, double click shows all."
 )
 #: From this width on, two layouts are side by side; in a narrower dock they are stacked.
 _BESIDE = 520

@@ -20,7 +20,8 @@ from napari_gemini.widgets.plots.theme import theme_colours
 
 #: How far a click may be from a point, and a drag from its start to be still a click, in pixels.
 _REACH, _CLICK = 8.0, 4.0
-_HEIGHT, _LEAST = 280, 190
+#: Least height of the plot with its title, and of the canvas alone.
+_LEAST, _CANVAS = 190, 160
 
 
 class ScatterPlot(QWidget):
@@ -53,9 +54,9 @@ class ScatterPlot(QWidget):
         self._fitted = False
         self.title = QLabel(title, self)
         self.title.setWordWrap(True)
-        self.canvas = scene.SceneCanvas(keys=None, size=(300, _HEIGHT), show=False, parent=self)
+        self.canvas = scene.SceneCanvas(keys=None, size=(300, _CANVAS), show=False, parent=self)
         native = self.canvas.native
-        native.setMinimumSize(140, 150)
+        native.setMinimumSize(140, _CANVAS)
         native.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.view = self.canvas.central_widget.add_view()
         self.view.camera = scene.PanZoomCamera(aspect=1, interactive=False)
@@ -276,6 +277,8 @@ class ScatterPlot(QWidget):
         text, background = theme_colours(self)
         self.canvas.bgcolor = background.name()
         self._lasso.set_data(color=text.name())
+        # Two plots beside each other are two.
+        self.view.border_color = (*text.getRgbF()[:3], 0.25)
         self._points.set_edge(text.getRgbF())
         self.canvas.update()
 

@@ -16,6 +16,8 @@ from napari_gemini.volumes.pictures import write_png
 from napari_gemini.volumes.reading import read_labels, read_volume
 from napari_gemini.widgets.canvas.grid import CanvasGrid
 from napari_gemini.widgets.canvas.layers import image_layer, labels_layer
+from napari_gemini.widgets.common.session import get_session
+from napari_gemini.widgets.pair.dock import CorrespondenceDock
 from napari_gemini.widgets.pair.inputs import (
     Source,
     label_file,
@@ -128,3 +130,18 @@ def test_the_job_says_all_of_the_form(tmp_path):
     picture = tmp_path / "flat.png"
     write_png(picture, np.zeros((4, 4), np.uint8))
     assert finest_spacing(Source("p", path=picture), None) == (1.0, "px")
+
+
+def test_the_case_on_the_canvas_is_fixed_and_a_labelled_one_comes_to_it(
+    make_napari_viewer, tmp_path
+):
+    study = make_study(tmp_path, cases=3)
+    session = get_session(make_napari_viewer())
+    session.open_study(study.folder)
+    for shown, moving in (("case2", "case0"), ("case0", "case1")):
+        session.show_case(shown)
+        dock = CorrespondenceDock(session.viewer)
+        assert dock.match_panel.fixed.source.case == shown
+        assert dock.match_panel.moving.source.case == moving
+        dock.tear_down()
+        dock.deleteLater()

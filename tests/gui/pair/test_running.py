@@ -22,7 +22,7 @@ def study(phantoms, tmp_path):
 
 
 def finish(dock, qtbot):
-    qtbot.waitUntil(lambda: not dock.runner.busy, timeout=120_000)
+    qtbot.waitUntil(lambda: not dock.runner.busy, timeout=240_000)
 
 
 def test_a_pair_of_a_study(open_pair, qtbot, study):
