@@ -336,18 +336,7 @@ class StudyLabels(StudyImages):
                     )
                 if not grown:
                     self._check_fits(case, scheme)
-            labelled = [case for case in self.cases if self._labels.exists(case, self.scheme)]
             self._replace(self._file.model_copy(update={"scheme": scheme}))
-            if scheme.overlapping:
-                self._add_masks(labelled)
-
-    def _add_masks(self, cases: list[Case]) -> None:
-        """Give cases an empty mask of each new label, or they would count as unlabelled."""
-        for case in cases:
-            for name in self._labels.mask_names(self.scheme):
-                if not self._labels.path(case, name).is_file():
-                    image = self.outline(case.id)
-                    self._labels.write(case, np.zeros(image.shape, np.uint8), image, name)
 
     def _check_fits(self, case: Case, scheme: LabelScheme) -> None:
         try:

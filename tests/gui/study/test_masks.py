@@ -113,7 +113,7 @@ def test_history_and_copies_are_of_the_painted_label(session, study):
         put_labels(labelling, np.where(given == HEART, 3, 0), "file", "the labels of file")
 
 
-def test_a_new_label_leaves_labelled_cases_labelled(session, study):
+def test_a_new_label_is_painted_beside_the_old_ones(session, study):
     session.show_case("a")
     labelling = labelling_of(session)
     paint(labelling, (3, 4, 5), LUNG)
@@ -121,10 +121,12 @@ def test_a_new_label_leaves_labelled_cases_labelled(session, study):
     names = {LUNG: "lung", HEART: "heart", 3: "spine"}
     labelling.set_scheme(LabelScheme(names=names, overlapping=True))
     assert Study(study.folder).scheme.names == names
-    assert Study(study.folder).has_labels("a")
+    # What a case has of a new label is not known until something is painted.
+    assert not Study(study.folder).has_labels("a")
     labelling.select_label(3)
     paint(labelling, (5, 5, 5), 3)
     labelling.save_all()
+    assert Study(study.folder).has_labels("a")
     masks = Study(study.folder).load_masks("a")
     assert [np.argwhere(mask).tolist() for mask in masks] == [[[3, 4, 5]], [], [[5, 5, 5]]]
 
