@@ -4,7 +4,7 @@
 
 A real window on a phantom study; the child and the training are real processes. Software OpenGL
 (llvmpipe, under Xvfb) is what most of the drawing time is spent in. Wall time is what a user waits
-for; processor time of this process, all its threads together, tells it from what other programs took.
+for; processor time is what this process took of it, all its threads together.
 """
 
 from __future__ import annotations
