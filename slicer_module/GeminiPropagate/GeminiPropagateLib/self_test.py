@@ -78,11 +78,11 @@ def a_closed_scene_ends_the_run(case: Any) -> None:
     volume, segmentation = _atlas()
     target, _ = _phantom("Target", (1.0, 1.0, 1.0))
     logic = slicer.util.getModuleWidget("GeminiPropagate").logic
-    options = PropagateOptions(model="none", device="cpu", refine=5000)
+    options = PropagateOptions(model="none", device="cpu", refine=100_000)
     logic.startPropagation(interpreter, [AtlasNodes(volume, segmentation)], [target], options)
     propagation = logic.propagation
     slicer.mrmlScene.Clear()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while (state := propagation.poll().run.state) not in FINAL_STATES:
         case.assertLess(time.monotonic(), until)
         time.sleep(0.1)

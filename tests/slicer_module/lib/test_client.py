@@ -181,14 +181,14 @@ def test_a_python_without_the_package_is_said_in_one_sentence(tmp_path: Path) ->
 def test_an_engine_of_another_protocol_is_refused(tmp_path: Path) -> None:
     ready = '{"event": "ready", "protocol": 99, "version": "9.0"}'
     client = EngineClient(script(tmp_path / "new", f"echo '{ready}'\nexec sleep 60\n"))
-    final = outcome(client, client.submit(ping_job()), 20.0)
+    final = outcome(client, client.submit(ping_job()))
     assert "9.0" in final["message"]
     assert not client.running
 
 
 def test_a_program_that_is_no_engine_ends_with_a_sentence(tmp_path: Path) -> None:
     client = EngineClient("/bin/true")
-    assert outcome(client, client.submit(ping_job()), 20.0)["event"] == "error"
+    assert outcome(client, client.submit(ping_job()))["event"] == "error"
 
 
 def test_an_interpreter_that_does_not_exist_is_refused_at_once(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_client_that_is_dropped_or_whose_program_dies_leaves_no_child(tmp_path
     """
     variables = {**environment(), mark: "1"}
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], env=variables, check=False)
-    wait_until(lambda: not processes_with(mark), 20.0)
+    wait_until(lambda: not processes_with(mark))
 
 
 def test_polling_does_not_wait_for_an_answer(client: EngineClient) -> None:

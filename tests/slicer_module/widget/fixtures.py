@@ -26,7 +26,7 @@ from tests.slicer_module.standin.properties import use_properties
 use_properties(__name__)
 
 #: How many times slower than a quiet machine a busy one may be before a wait counts as endless.
-_PATIENCE = 4
+_PATIENCE = 8
 CHECKED = Qt.CheckState.Checked
 NAMES = {1: "bone", 2: "muscle", 3: "vessel", 4: "organ", 5: "fat", 6: "skin"}
 

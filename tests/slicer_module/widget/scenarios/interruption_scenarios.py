@@ -9,7 +9,7 @@ use_properties(__name__)
 
 
 def test_cancel_ends_the_process_tree(bench: Bench) -> None:
-    bench.choose(2, refine=5000)
+    bench.choose(2, refine=10_000)
     bench.apply()
     pid = bench.engine_pid
     bench.wait(lambda: bench.ui.progressBar.value > 0, "progress", 60)
@@ -23,7 +23,7 @@ def test_cancel_ends_the_process_tree(bench: Bench) -> None:
 
 
 def test_scene_closed_under_a_run(bench: Bench) -> None:
-    bench.choose(1, refine=5000)
+    bench.choose(1, refine=10_000)
     bench.apply()
     pid = bench.engine_pid
     bench.wait(lambda: bench.ui.progressBar.value > 0, "progress", 60)
@@ -62,7 +62,7 @@ def test_leaving_the_module_does_not_end_a_run(bench: Bench) -> None:
 
 
 def test_unloading_the_module_ends_a_run(bench: Bench) -> None:
-    bench.choose(1, refine=5000)
+    bench.choose(1, refine=10_000)
     bench.apply()
     pid = bench.engine_pid
     bench.wait(lambda: bench.ui.progressBar.value > 0, "progress", 60)
