@@ -20,6 +20,9 @@ from napari_gemini.correspondence.warp import compose, field_of_view_mask, ident
 from napari_gemini.progress import Reporter
 
 WINDOW = 9
+#: By how much another draft has to be more similar than the network's own field. Similar images are
+#: no proof of a right map, and the network has learned what deformations are likely.
+MARGIN = 0.02
 
 #: (moving, fixed) images (1, 1, *S) -> displacement (1, d, *S) in voxels, moving onto fixed.
 Predict = Callable[[Tensor, Tensor], Tensor]
@@ -87,7 +90,7 @@ def best_start(
     ignore_fixed: Tensor | None = None,
     reporter: Reporter,
 ) -> Start:
-    """Return the most similar of three drafts of a pair's map.
+    """Return the most similar of three drafts of a pair's map, the network's own in doubt.
 
     Parameters
     ----------
@@ -119,9 +122,9 @@ def best_start(
         drafts["affine"] = aligning
         rest = predict(warp(moving, aligning), fixed)
         drafts["affine and network"] = compose(aligning, rest)
-    starts = [
+    own, *others = [
         Start(name, draft, similarity_under(draft, moving, fixed, ignore_moving, ignore_fixed))
         for name, draft in drafts.items()
     ]
-    # The first of equals: the network's own field where the affine map adds nothing.
-    return max(starts, key=lambda start: start.similarity)
+    best = max(others, key=lambda start: start.similarity, default=own)
+    return best if best.similarity > own.similarity + MARGIN else own
