@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QColor, QPalette
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 from vispy import scene
+
+from napari_gemini.widgets.plots.theme import theme_colours
 
 #: Okabe and Ito's colours, readable with colour blindness and on dark and light backgrounds.
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#0072b2", "#999933")
@@ -201,15 +202,12 @@ class CurvesPlot(QWidget):
             self._use_theme()
 
     def _use_theme(self) -> None:
-        palette = self.title.palette()
-        text = palette.color(QPalette.ColorRole.WindowText)
-        background = palette.color(QPalette.ColorRole.Window)
-        theme = _napari_theme(text, background)
-        self.canvas.bgcolor = theme[1].name()
+        text, background = theme_colours(self.title)
+        self.canvas.bgcolor = background.name()
         for axis in self._axes:
-            axis.axis.text_color = theme[0].name()
-            axis.axis.axis_color = theme[0].name()
-            axis.axis.tick_color = theme[0].name()
+            axis.axis.text_color = text.name()
+            axis.axis.axis_color = text.name()
+            axis.axis.tick_color = text.name()
         self.canvas.update()
 
 
@@ -221,18 +219,6 @@ _AXIS = {
     "major_tick_length": 5,
     "minor_tick_length": 0,
 }
-
-
-def _napari_theme(text: QColor, background: QColor) -> tuple[QColor, QColor]:
-    """Return napari's colours of text and background; what was given where it has none."""
-    try:
-        from napari.settings import get_settings
-        from napari.utils.theme import get_theme
-
-        theme = get_theme(get_settings().appearance.theme)
-        return QColor(theme.text.as_hex()), QColor(theme.background.as_hex())
-    except (ImportError, AttributeError, ValueError):
-        return text, background
 
 
 def _points(x: Sequence[float], y: Sequence[float]) -> NDArray[np.float32]:
