@@ -62,10 +62,10 @@ class LossWeights(Settings):
     )
     smooth: float = Field(0.4, ge=0, description="smoothness of the displacement field")
     transfer: float = Field(
-        1.0, ge=0, description="disagreement of carried and predicted labels (label transfer)"
+        2.0, ge=0, description="disagreement of carried and predicted labels (label transfer)"
     )
     transfer_to_head: float = Field(
-        10.0, ge=0, description="by how much the head feels label transfer more than the fields"
+        0.0, ge=0, description="how much of label transfer the head feels, the fields feel 1"
     )
     segmentation: float = Field(100.0, ge=0, description="cross-entropy plus Dice")
     restoration: float = Field(
@@ -193,7 +193,7 @@ class TrainSettings(Settings):
         ge=0,
         le=1,
         description="share of pairs of gemini-semi that start from a labelled scan, whose labels "
-        "are carried over and compared with the head's; 0 in the paper",
+        "are carried over and compared with the head's (label transfer); 0 in the paper",
     )
     use_labels: bool = Field(
         True, description="objectives that learn from scans alone learn from the labels too"
