@@ -31,6 +31,7 @@ EXPERIMENTS: dict[str, Callable[[Bench, list[str] | None], Jobs]] = {
     "quarter": labels.quarter,
     "tuning-course": labels.tuning_course,
     "clusters": features.clusters,
+    "depth": features.depth,
     "pairing": features.pairing,
     "ablation": fields.ablation,
     "curve": fields.curve,

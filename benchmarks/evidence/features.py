@@ -15,6 +15,7 @@ from napari_gemini.correspondence.clusters import silhouette
 from napari_gemini.correspondence.embedding import embed_features
 from napari_gemini.correspondence.warp import warp
 from napari_gemini.networks.gemini import GeminiNetwork
+from napari_gemini.networks.unet import DoubleConv
 
 #: Test scans and voxels of each that a t-SNE lays out.
 SCANS, VOXELS = 4, 300
@@ -51,6 +52,46 @@ def pairing(bench: Bench, objectives: list[str] | None = None) -> Jobs:
         return true_positives(_network(bench, start), bench.data)
 
     return {start: bound(job, start) for start in objectives or [SCRATCH, *PAIRED]}
+
+
+def depth(bench: Bench, objectives: list[str] | None = None) -> Jobs:
+    """Say how much features owe to each coarser stage of the U-Net (none of the paper's)."""
+
+    def job(start: str) -> Row:
+        return stage_shares(_network(bench, start), bench.data.batch(bench.data.test)[0])
+
+    return {start: bound(job, start) for start in starts(objectives)}
+
+
+@torch.no_grad()
+def stage_shares(network: GeminiNetwork, images: Tensor) -> Row:
+    """Return how much features change when what comes from a coarser stage is flattened.
+
+    The features that a stage of the decoder receives from below are replaced by their mean over
+    space; the change of the final features is given as a share of their deviation from their mean,
+    in percent, coarsest first.
+    """
+    full = network.features(images)
+    axes = tuple(range(2, full.ndim))
+    deviation = (full - full.mean(axes, keepdim=True)).norm()
+    decoder = network.backbone.decoder
+    assert isinstance(decoder, torch.nn.ModuleList)
+    shares: Row = {}
+    for level, stage in enumerate(decoder):
+        # A stage gives as many channels as the skip connection brings.
+        assert isinstance(stage, DoubleConv)
+        width = next(p for name, p in stage.named_parameters() if name == "0.0.bias").numel()
+
+        def flatten(_: torch.nn.Module, inputs: tuple[Tensor], width: int = width) -> Tensor:
+            skip, below = inputs[0][:, :width], inputs[0][:, width:]
+            flat = below.mean(axes, keepdim=True).expand_as(below)
+            return torch.cat([skip, flat], dim=1)
+
+        hook = stage.register_forward_pre_hook(flatten)
+        change = (network.features(images) - full).norm()
+        hook.remove()
+        shares[f"stage {level + 1}"] = 100 * float(change / deviation)
+    return shares
 
 
 @torch.no_grad()

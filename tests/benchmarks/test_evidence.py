@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.evidence import features, labels, training
 from benchmarks.evidence.__main__ import EXPERIMENTS, main
 from benchmarks.evidence.data import Data, load
-from benchmarks.evidence.features import true_positives
+from benchmarks.evidence.features import stage_shares, true_positives
 from benchmarks.evidence.fields import LatePositive, OneWay
 from benchmarks.evidence.scores import deformation, feature_health
 from benchmarks.evidence.tables import correlation, read_rows, table
@@ -47,7 +47,7 @@ def test_every_experiment_runs_and_goes_on_where_it_was(
     monkeypatch.setattr(labels, "WIDTHS", (4, 8))
     out = tmp_path / "rows.jsonl"
     command = [experiment, "--smoke", "--out", str(out), "--cache", str(tmp_path / "cache")]
-    if experiment in ("few-shot", "quarter", "tuning-course", "clusters", "pairing"):
+    if experiment in ("few-shot", "quarter", "tuning-course", "clusters", "depth", "pairing"):
         command += OBJECTIVES
     if experiment == "pretraining-share":
         command += ["--objectives", "gvsl"]
@@ -212,6 +212,21 @@ def test_health_tells_collapsed_features_from_rich_ones(data: Data) -> None:
     assert abs(scores[0]["cosine"]) < 0.05
     assert scores[1]["rank"] == pytest.approx(1, rel=0.02)
     assert scores[1]["cosine"] > 0.99
+
+
+def test_flattened_stages_leave_constant_features_alone(bench: Bench) -> None:
+    network, images = bench.fresh(), bench.data.batch(bench.data.test)[0]
+    before = network.features(images)
+    shares = stage_shares(network, images)
+    assert list(shares) == [f"stage {level}" for level in (1, 2, 3, 4)]
+    assert min(shares.values()) > 1
+    # A stage that ignores what comes from below owes it nothing.
+    with torch.no_grad():
+        network.backbone.decoder[0][0][0].weight[:, 8 * SMOKE.width :] = 0
+    again = stage_shares(network, images)
+    assert again["stage 1"] == pytest.approx(0, abs=1e-3)
+    assert again["stage 4"] > 1
+    assert not torch.equal(network.features(images), before)
 
 
 def test_real_scans_lie_on_their_grid() -> None:
