@@ -208,6 +208,9 @@ def predict(tour: Tour) -> None:
 
 def correspond(tour: Tour, run: str) -> CorrespondenceDock:
     """Match a pair; one picture side by side, one with the grid."""
+    # A labelled case as the fixed scan: its labels colour the features later.
+    tour.session.show_case(tour.session.study.cases[1].id)
+    live(1)
     dock = tour.open(CorrespondenceDock(tour.viewer), "Correspondence")
     match = dock.match_panel
     wait(lambda: match.model.findText(run) >= 0)
@@ -215,9 +218,11 @@ def correspond(tour: Tour, run: str) -> CorrespondenceDock:
     dock.start()
     wait(lambda: tour.session.pair is not None)
     tour.give_room()
-    labels = find_layers(tour.viewer, "labels")
-    for layer in labels:
-        layer.contour = 1
+    for layer in find_layers(tour.viewer, "labels"):
+        layer.contour, layer.mode = 1, "pan_zoom"
+    for layer in find_layers(tour.viewer, "prediction"):
+        tour.viewer.layers.remove(layer)
+    dock.messages.clear()
     live(3)
     tour.picture("pair")
     dock.look_panel.view.setCurrentIndex(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QGroupBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_gemini.engine.run_folder import RunFolder
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     import napari
 
     from napari_gemini.engine.jobs import TrainJob
+
+
+#: Pixels of the dock as it opens.
+_WIDTH = 440
 
 
 class TrainDock(Dock):
@@ -126,6 +131,10 @@ class TrainDock(Dock):
 
     def _may_close(self) -> bool:
         return self.closing.may_close()
+
+    def sizeHint(self) -> QSize:
+        """Open wide enough for curves and the table of predictions."""
+        return QSize(_WIDTH, super().sizeHint().height())
 
     def tear_down(self) -> None:
         """Let go of the viewer; a training goes on."""
