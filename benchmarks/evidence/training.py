@@ -146,8 +146,9 @@ def label_settings(bench: Bench, objective: str, steps: int, changes: Changes) -
         precision="fp32",
         labelled_per_step=bench.sizes.labelled,
         pairs_per_step=max(1, bench.sizes.labelled),
-        # The paper has none.
+        # The paper has neither.
         shape_transfer=0.0,
+        label_transfer=0.0,
         checkpoint_every=10**9,
         validate_every=10**9,
         network=bench.network_settings(),
