@@ -19,11 +19,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from napari_gemini.errors import ModelError
 from napari_gemini.learning.card import CARD, ModelCard, read_card
+from napari_gemini.learning.tensor_files import save_tensors
 from napari_gemini.networks.gemini import GeminiNetwork, build_network
 from napari_gemini.resources import find_model
 from napari_gemini.volumes.atomic import (
@@ -102,10 +103,10 @@ def save_checkpoint(
     try:
         part.mkdir()
         weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-        save_file(weights, part / WEIGHTS)
+        save_tensors(weights, part / WEIGHTS)
         card = card.model_copy(update={"weights_sha256": file_sha256(part / WEIGHTS)})
         (part / CARD).write_text(card.model_dump_json(indent=1))
-        save_file(
+        save_tensors(
             {k: v.detach().cpu().contiguous() for k, v in state.tensors.items()}, part / STATE
         )
         (part / STATE_JSON).write_text(json.dumps(state.values, indent=1))

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from napari_gemini.errors import ModelError, StudyError, TrainingError
 from napari_gemini.learning.checkpoints import (
@@ -29,6 +30,7 @@ from napari_gemini.learning.cohort import Cohort
 from napari_gemini.learning.objectives.base import Objective, Update
 from napari_gemini.learning.objectives.registry import objective_class
 from napari_gemini.learning.objectives.supervised import Supervised
+from napari_gemini.learning.tensor_files import save_tensors
 from napari_gemini.learning.trainer import Trainer, learning_rate
 from napari_gemini.learning.validation import HeldBackDice, LabelConsistency, mean_dice, spread
 from napari_gemini.networks.gemini import build_network
@@ -139,6 +141,20 @@ def test_training_lowers_the_losses_and_reports_them(tmp_path: Path) -> None:
     assert set(reporter.values[0]) == names
     assert reporter.values[-1]["segmentation"] < 0.6 * reporter.values[0]["segmentation"]
     assert {name for name, _ in reporter.events} == {"validation", "checkpoint"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other permissions")
+def test_others_may_read_what_a_run_writes(tmp_path: Path) -> None:
+    """A study is often in a shared folder; safetensors alone would write for the owner only."""
+    tensors = {"a": torch.arange(3.0)}
+    before = os.umask(0o022)
+    try:
+        save_tensors(tensors, tmp_path / "a.safetensors")
+        save_tensors(tensors, tmp_path / "a.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o644
+    assert torch.equal(load_file(tmp_path / "a.safetensors")["a"], tensors["a"])
 
 
 def test_only_two_generations_and_the_best_are_kept(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from napari_gemini.engine.models.readme import model_readme
@@ -16,6 +15,7 @@ from napari_gemini.engine.provenance import sha256_of
 from napari_gemini.errors import ModelError
 from napari_gemini.learning.card import CARD, README, ModelCard
 from napari_gemini.learning.checkpoints import WEIGHTS
+from napari_gemini.learning.tensor_files import save_tensors
 from napari_gemini.volumes.atomic import (
     TEMPORARY_PREFIX,
     explain_write_error,
@@ -51,7 +51,7 @@ def write_model_folder(
     part, old = (final.with_name(f"{TEMPORARY_PREFIX}{token}-{kind}") for kind in ("new", "old"))
     try:
         part.mkdir(parents=True)
-        save_file(dict(weights), part / WEIGHTS)
+        save_tensors(weights, part / WEIGHTS)
         card.weights_sha256 = sha256_of(part / WEIGHTS)
         (part / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
         size = (part / WEIGHTS).stat().st_size
