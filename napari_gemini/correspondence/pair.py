@@ -105,9 +105,11 @@ def _in_one_or_one_by_one(
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
+        device = batches[0].device
+        elsewhere = "" if device.type == "cpu" else " or --device cpu"
         raise DeviceError(
-            f"The pair does not fit into the memory of {batches[0].device}; use a coarser "
-            "--spacing, a smaller model or --device cpu."
+            f"The pair does not fit into the memory of {device}; use a coarser --spacing "
+            f"or a smaller model{elsewhere}."
         ) from error
 
 
