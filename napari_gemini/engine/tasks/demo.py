@@ -9,24 +9,28 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 
+from napari_gemini.engine.device import select_device
 from napari_gemini.engine.dispatch import run_job
 from napari_gemini.engine.jobs import CorrespondJob, EvaluateJob, PredictJob, TrainJob
+from napari_gemini.engine.tasks.demo_pace import affordable_steps
 from napari_gemini.engine.tasks.demo_settings import demo_settings
 from napari_gemini.engine.tasks.serving import shipped_model
 from napari_gemini.errors import InputError
 from napari_gemini.evaluation.comparison import side_by_side
 from napari_gemini.evaluation.run_report import write_run_report
 from napari_gemini.evaluation.tables import Tile
+from napari_gemini.learning.study_cohort import fit_network
 from napari_gemini.phantom.cohort import make_cohort
 from napari_gemini.phantom.files import write_cohort
 from napari_gemini.phantom.truth import Truth, read_truth
 from napari_gemini.progress import Reporter, stop_if_cancelled
+from napari_gemini.settings import TrainSettings
 from napari_gemini.study.study import Study
 from napari_gemini.volumes.atomic import write_json_atomic
 from napari_gemini.volumes.fields import map_points, read_field
@@ -121,7 +125,9 @@ def run_demo(plan: DemoPlan, reporter: Reporter) -> dict[str, Any]:
     """
     started, cpu = time.monotonic(), time.process_time()
     prepare_folder(plan.out)
-    study = make_study(plan, StageReporter(reporter, 1, "Making a cohort of phantom scans"))
+    stage = StageReporter(reporter, 1, "Making a cohort of phantom scans")
+    study = make_study(plan, stage)
+    plan = at_the_pace_of(plan, study, reporter)
     scores = {}
     for number, run in ((2, METHOD), (4, BASELINE)):
         train(plan, study, run, StageReporter(reporter, number, f"Training {TITLES[run]}"))
@@ -185,6 +191,26 @@ def make_study(plan: DemoPlan, reporter: Reporter) -> Study:
         split=folder / "split.json",
         seed="seed0",
     )
+
+
+def at_the_pace_of(plan: DemoPlan, study: Study, reporter: Reporter) -> DemoPlan:
+    """Return the plan with as many steps as this machine makes in some minutes."""
+    if plan.steps is not None:
+        return plan
+    settings = demo_settings(plan.dimension, plan.seed)
+    device = select_device(plan.device)
+    steps = affordable_steps(fit_demo(settings, study), tuple(study.grid.shape), device)
+    if steps < settings.steps:
+        reporter.log(
+            f"This machine is slow: {steps} steps of training instead of {settings.steps}, so that "
+            "the demo takes minutes."
+        )
+    return replace(plan, steps=steps)
+
+
+def fit_demo(settings: TrainSettings, study: Study) -> TrainSettings:
+    """Return the settings with a network that fits the study."""
+    return settings.model_copy(update={"network": fit_network(settings.network, study)})
 
 
 def train(plan: DemoPlan, study: Study, run: str, reporter: Reporter) -> None:
