@@ -1,4 +1,4 @@
-"""How many steps of the demo a machine affords: minutes everywhere, fewer steps where it is slow."""
+"""How many steps of the demo a machine affords: minutes everywhere, fewer steps if it is slow."""
 
 from __future__ import annotations
 
