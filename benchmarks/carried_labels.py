@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from napari_gemini.correspondence.warp import warp
-from napari_gemini.engine.tasks.predict import target_masks
 from napari_gemini.learning.checkpoints import LoadedModel, load_model, resolve_model
 from napari_gemini.learning.prediction import features_on_grid
 from napari_gemini.learning.study_cohort import scan_on_grid, target_on_grid
+from napari_gemini.learning.target_masks import target_masks
 from napari_gemini.learning.validation import mean_dice, spread
 from napari_gemini.study.study import Study
 from napari_gemini.volumes.grid import labels_to_grid
@@ -44,7 +44,7 @@ def truth_of(study: Study, case: str, model: LoadedModel, labels: Path) -> Tenso
     # The study holds that labels lie on the grid of their scan, whatever their own header says.
     outline = study.outline(case)
     target = labels_to_grid(outline, study.grid, study.placement(case), indices)
-    return target_masks(target, model.network)
+    return target_masks(torch.from_numpy(target)[None], model.network.config)[0]
 
 
 def hard(scores: Tensor) -> Tensor:
@@ -60,7 +60,8 @@ def score(study: Study, model: LoadedModel, cases: list[str], labels: Path) -> d
     if model.card.deforms:
         for case in study.cases_with("labelled", labels=True):
             target = target_on_grid(study, case.id, study.grid, study.placement(case.id))
-            atlases.append((features_of(study, case.id, model), target_masks(target, network)))
+            masks = target_masks(torch.from_numpy(target)[None], network.config)[0]
+            atlases.append((features_of(study, case.id, model), masks))
     found: dict[str, list[float]] = defaultdict(list)
     for case in cases:
         features, truth = features_of(study, case, model), truth_of(study, case, model, labels)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from napari_gemini.correspondence.warp import warp
 from napari_gemini.learning.cohort import Cohort
+from napari_gemini.learning.target_masks import target_masks
 from napari_gemini.networks.gemini import GeminiNetwork
 from napari_gemini.study.scheme import IGNORE_INDEX
 
@@ -79,7 +79,7 @@ class HeldBackDice(Validator):
         for position, target in self.labels.items():
             image = self.cohort.images[position : position + 1]
             masks = predicted_masks(network, network.features(image))[0]
-            truth = _target_masks(target, network)
+            truth = target_masks(target[None], network.config)[0]
             valid = _valid(target, network)
             scores.append(mean_dice(masks[first:], truth[first:], valid))
         return sum(scores) / len(scores)
@@ -104,7 +104,10 @@ class LabelConsistency(Validator):
         """Average the Dice between head and propagated labels."""
         images = self.cohort.images
         atlases = [
-            (network.features(images[i : i + 1]), _target_masks(self.cohort.labels[i], network))
+            (
+                network.features(images[i : i + 1]),
+                target_masks(self.cohort.labels[i][None], network.config)[0],
+            )
             for i in self.atlases
         ]
         first = 0 if network.config.overlapping else 1
@@ -150,17 +153,6 @@ def spread(items: list[int], count: int) -> list[int]:
     if len(items) <= count:
         return list(items)
     return [items[i * len(items) // count] for i in range(count)]
-
-
-def _target_masks(target: Tensor, network: GeminiNetwork) -> Tensor:
-    if network.config.overlapping:
-        return (target == 1).float()
-    classes = network.config.classes
-    return (
-        F.one_hot(torch.where(target == IGNORE_INDEX, 0, target).long(), classes)
-        .movedim(-1, 0)
-        .float()
-    )
 
 
 def _valid(target: Tensor, network: GeminiNetwork) -> Tensor:

@@ -22,7 +22,6 @@ from napari_gemini.volumes.atomic import (
     TEMPORARY_PREFIX,
     atomic_path,
     explain_write_error,
-    flush_folder,
 )
 from napari_gemini.volumes.checks import check_labels_match
 from napari_gemini.volumes.reading import read_labels
@@ -167,7 +166,9 @@ class LabelStore:
             if before is None:
                 write_labels(path, labels, image)
             else:
-                _write_in_two_steps(path, labels, image, before)
+                with atomic_path(path) as ready:
+                    write_labels(ready, labels, image)
+                    before(ready)
         except BaseException:
             if kept is not None:
                 with contextlib.suppress(OSError):
@@ -231,24 +232,6 @@ class LabelStore:
         for version in set(versions) - set(kept[-self.history_limit :]):
             with contextlib.suppress(OSError):
                 version.unlink()
-
-
-def _write_in_two_steps(
-    path: Path, labels: NDArray[Any], image: Volume, before: Callable[[Path], None]
-) -> None:
-    """Write a file, tell of it, and put it in its place."""
-    ready = path.with_name(f"{TEMPORARY_PREFIX}ready-{path.name}")
-    try:
-        write_labels(ready, labels, image)
-        before(ready)
-        try:
-            os.replace(ready, path)
-            flush_folder(path.parent)
-        except OSError as error:
-            raise explain_write_error(error, path) from error
-    finally:
-        with contextlib.suppress(OSError):
-            ready.unlink(missing_ok=True)
 
 
 def version_time(version: Path) -> datetime:

@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -37,7 +36,7 @@ from napari_gemini.learning.prediction import (
     weigh_evidence,
 )
 from napari_gemini.learning.study_cohort import scan_on_grid, target_on_grid
-from napari_gemini.networks.gemini import GeminiNetwork
+from napari_gemini.learning.target_masks import target_masks
 from napari_gemini.progress import Reporter
 from napari_gemini.study.naming import by_case, find_images
 from napari_gemini.study.scheme import slug
@@ -243,15 +242,8 @@ def _atlases(study: Study, model: LoadedModel, autocast: torch.dtype | None) -> 
         array = scan_on_grid(image, study.grid, placement, model.card.intensity_mode)
         target = target_on_grid(study, case.id, study.grid, placement)
         features = features_on_grid(model, array, autocast)
-        yield Atlas(case.id, features, target_masks(target, model.network).to(features.device))
-
-
-def target_masks(target: NDArray[Any], network: GeminiNetwork) -> torch.Tensor:
-    """Return float masks (C, *S) of a training target; ignored voxels belong to nothing."""
-    if network.config.overlapping:
-        return torch.from_numpy((target == 1).astype(np.float32))
-    classes = np.arange(network.config.classes).reshape(-1, *[1] * target.ndim)
-    return torch.from_numpy((target[None] == classes).astype(np.float32))
+        classes = torch.from_numpy(target)[None].to(features.device)
+        yield Atlas(case.id, features, target_masks(classes, model.network.config)[0])
 
 
 def _write(

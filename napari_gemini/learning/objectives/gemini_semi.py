@@ -24,8 +24,9 @@ from napari_gemini.correspondence.smoothness import smoothness_loss
 from napari_gemini.correspondence.warp import comparison_mask, warp
 from napari_gemini.learning.cohort import Cohort
 from napari_gemini.learning.objectives.base import Objective, PairBatch, PairBatches, Update
-from napari_gemini.learning.objectives.label_transfer import target_masks, transfer_loss
+from napari_gemini.learning.objectives.label_transfer import transfer_loss
 from napari_gemini.learning.objectives.supervised import SegmentationUpdate, require_labels
+from napari_gemini.learning.target_masks import target_masks
 from napari_gemini.networks.gemini import GeminiNetwork
 from napari_gemini.settings import LossWeights, TrainSettings
 

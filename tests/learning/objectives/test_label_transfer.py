@@ -8,8 +8,9 @@ import torch
 from napari_gemini.correspondence.warp import comparison_mask
 from napari_gemini.learning.objectives.base import PairBatches
 from napari_gemini.learning.objectives.gemini_semi import GeminiSemi, gemini_loss
-from napari_gemini.learning.objectives.label_transfer import target_masks, transfer_loss
+from napari_gemini.learning.objectives.label_transfer import transfer_loss
 from napari_gemini.learning.sampling import PairSampler
+from napari_gemini.learning.target_masks import target_masks
 from napari_gemini.networks.gemini import GeminiNetwork, build_network
 from napari_gemini.settings import AugmentationSettings, LossWeights, NetworkSettings
 from napari_gemini.study.scheme import IGNORE_INDEX
