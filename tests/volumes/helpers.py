@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -9,15 +11,22 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pytest
 import SimpleITK as sitk
 from hypothesis import settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from napari_gemini.errors import InputError
+from napari_gemini.volumes.reading import read_volume
+
 PROPERTY = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 FEW = settings(PROPERTY, max_examples=12)
 
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
+#: Where hand-written headers are.
+AFFINE = np.array([[-2.0, 0, 0, 10], [0, 3, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1]])
+Change = Callable[[nib.Nifti1Header], Any]
 
 
 @dataclass(frozen=True)
@@ -138,3 +147,29 @@ def smooth_random(rng: np.random.Generator, shape: tuple[int, ...], channels: in
 def blocks(rng: np.random.Generator, shape: tuple[int, ...], labels: int = 9) -> np.ndarray:
     """Label maps where almost every voxel has a neighbour of another label."""
     return rng.integers(0, labels, size=shape).astype(np.uint8)
+
+
+def refused(path: Path, words: str, read: Callable[[Path], Any] = read_volume) -> None:
+    """Require that a file is refused with one whole sentence that names it."""
+    with pytest.raises(InputError, match=words) as caught:
+        read(path)
+    sentence = str(caught.value)
+    assert str(path) in sentence
+    assert "\n" not in sentence
+    assert sentence.endswith(".")
+
+
+def save_raw(path: Path, data: np.ndarray, change: Change, affine: np.ndarray = AFFINE) -> Path:
+    """Write a header as it is, without nibabel's help to keep it consistent."""
+    header = nib.Nifti1Header()
+    header.set_data_shape(data.shape)
+    header.set_data_dtype(data.dtype)
+    header.set_sform(affine, 1)
+    header.set_qform(affine, 1, strip_shears=True)
+    header["pixdim"][1:4] = np.linalg.norm(affine[:3, :3], axis=0)
+    header["vox_offset"] = 352
+    header["magic"] = b"n+1"
+    change(header)
+    content = header.binaryblock + b"\0" * 4 + data.tobytes(order="F")
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
