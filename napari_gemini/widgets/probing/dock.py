@@ -17,22 +17,19 @@ from napari_gemini.widgets.pair.keys import CanvasKeys
 from napari_gemini.widgets.pair.pair_data import PairData
 from napari_gemini.widgets.probing import keeping
 from napari_gemini.widgets.probing.clicks import Clicks
-from napari_gemini.widgets.probing.files import export_landmarks, import_landmarks
 from napari_gemini.widgets.probing.landmark_panel import LandmarkPanel
 from napari_gemini.widgets.probing.landmarks import (
     LandmarkList,
     Probe,
     Side,
-    landmark_errors,
-    registration_error,
 )
 from napari_gemini.widgets.probing.marks import (
     SIMILARITY,
-    show_landmarks,
     show_probe,
     show_similarity,
     take_away,
 )
+from napari_gemini.widgets.probing.pair_landmarks import PairLandmarks
 from napari_gemini.widgets.probing.probe_panel import ProbePanel
 from napari_gemini.widgets.probing.runner import ProbeRunner
 from napari_gemini.widgets.probing.viewers import grid_of, join_tabs, jump, viewers_of
@@ -62,16 +59,16 @@ class ProbeDock(Dock):
         self.probe: Probe | None = None
         #: Seconds from the last click to its heat map on the canvas.
         self.latency: float | None = None
-        self.landmarks = LandmarkList()
         self.runner = ProbeRunner(self.session)
         self.clicks = Clicks(self.on_click)
         self.panel = ProbePanel()
         self.landmark_panel = LandmarkPanel()
+        self._kept = PairLandmarks(
+            self.session, self.landmark_panel, self.connections, lambda: self.pair, self.say
+        )
         self.open_pair = QPushButton("Open the Correspondence dock")
         self.open_pair.clicked.connect(self._open_correspondence)
         self._torn_down = False
-        self._layers: dict[Side, Any] = {}
-        self._drawing = False
         self.body.addWidget(self.open_pair)
         self.body.addWidget(self.panel)
         self.body.addWidget(self.landmark_panel, 1)
@@ -100,19 +97,17 @@ class ProbeDock(Dock):
         join(self.runner.stopped, self._on_stopped)
         join(self.runner.progressed, self._on_progress)
         join(self.runner.busy_changed, self.panel.set_busy)
-        join(self.landmarks.changed, self._on_landmarks)
-        panel, table = self.panel, self.landmark_panel
+        panel = self.panel
         panel.toggled.connect(self._on_toggled)
         panel.model_changed.connect(self._again)
         panel.stop_wanted.connect(self.runner.stop)
         panel.jump_wanted.connect(self._jump_to)
         panel.keep_wanted.connect(self.keep)
-        table.renamed.connect(self._rename)
-        table.remove_wanted.connect(self.landmarks.remove)
-        table.undo_wanted.connect(self.landmarks.undo)
-        table.jump_wanted.connect(self._jump_to_landmark)
-        table.import_wanted.connect(lambda names: self.bring([Path(name) for name in names]))
-        table.export_wanted.connect(lambda name: self.export(Path(name)))
+
+    @property
+    def landmarks(self) -> LandmarkList:
+        """The landmarks of the pair."""
+        return self._kept.marks
 
     def _join(self) -> None:
         if not self._torn_down:
@@ -146,7 +141,7 @@ class ProbeDock(Dock):
             self.messages.clear()
             self.panel.model.clear()
             self._update_models()
-            self._load_landmarks(pair)
+            self._kept.turn_to(pair)
         if "moving" not in viewers:
             self.open_pair.setVisible(True)
             self.say("warning", "The moving scan is not shown; open the Correspondence dock.")
@@ -155,28 +150,11 @@ class ProbeDock(Dock):
         """Take everything of the last pair off the canvases."""
         self.runner.stop()
         self.clicks.detach()
-        self._forget_layers()
+        self._kept.leave()
         take_away(viewers_of(self.session))
         self.probe, self.latency = None, None
         self.panel.show_probe(None, None, "mm")
         self.panel.status.setText("")
-        self._drawing = True
-        self.landmarks.set_pairs([])
-        self._drawing = False
-        self._show_table()
-
-    def _load_landmarks(self, pair: PairData) -> None:
-        try:
-            found = keeping.load(self.session, pair)
-        except GeminiError as error:
-            self.say("error", str(error))
-            return
-        self._drawing = True
-        self.landmarks.set_pairs([mark for mark in found if len(mark.a) == pair.ndim])
-        self._drawing = False
-        self.landmark_panel.saved.setText("")
-        self._draw_landmarks()
-        self._show_table()
 
     def _update_models(self) -> None:
         if self.pair is not None and not self._torn_down:
@@ -318,126 +296,18 @@ class ProbeDock(Dock):
             }
             self.say("warning", missing[kind])
             return
-        self._try(lambda: self.landmarks.add([self._landmark(probe, partner)]))
-
-    def _landmark(self, probe: Probe, partner: FloatArray) -> Any:
-        return probe.as_landmark(self.landmarks.free_name(), partner)
-
-    def _rename(self, row: int, name: str) -> None:
-        if not self._try(lambda: self.landmarks.rename(row, name)):
-            self._show_table()
-
-    def _try(self, action: Any) -> bool:
-        try:
-            action()
-        except GeminiError as error:
-            self.say("error", str(error))
-            return False
-        return True
+        self._kept.keep(probe, partner)
 
     def bring(self, paths: list[Path]) -> None:
         """Import landmarks; those of a name that is known are replaced."""
         if self.pair is None:
             self.say("warning", NO_PAIR)
-            return
-        ndim = self.pair.ndim
-        if self._try(lambda: self.landmarks.add(import_landmarks(paths, ndim))):
-            self.say("info", f"Imported {', '.join(path.name for path in paths)}.")
+        else:
+            self._kept.bring(paths)
 
     def export(self, path: Path) -> None:
         """Export the landmarks as csv or for 3D Slicer."""
-        pair = self.pair
-        if pair is None:
-            return
-        names = pair.fixed_name, pair.moving_name
-        try:
-            written = export_landmarks(path, self.landmarks.pairs, names, pair.unit == "mm")
-        except GeminiError as error:
-            self.say("error", str(error))
-            return
-        if not keeping.in_study(self.session, pair) or self.session.read_only:
-            keeping.forget(self.session, pair)
-            self.landmark_panel.saved.setText("exported")
-        self.say("info", f"Written: {', '.join(map(str, written))}.")
-
-    def _on_landmarks(self) -> None:
-        if self._drawing or self._torn_down or self.pair is None:
-            return
-        self._draw_landmarks()
-        self._show_table()
-        try:
-            self.landmark_panel.saved.setText(
-                keeping.save(self.session, self.pair, self.landmarks.pairs)
-            )
-        except (GeminiError, OSError) as error:
-            self.landmark_panel.saved.setText("not saved; kept in this window")
-            self.say("error", f"The landmarks cannot be saved ({error}); export them elsewhere.")
-
-    def _show_table(self) -> None:
-        pair, marks = self.pair, self.landmarks.pairs
-        if pair is None:
-            self.landmark_panel.show_landmarks([], np.zeros(0), None, "mm", False)
-            return
-        self.landmark_panel.show_landmarks(
-            marks,
-            landmark_errors(pair, marks),
-            registration_error(pair, marks),
-            pair.unit,
-            self.landmarks.can_undo,
-        )
-
-    def _draw_landmarks(self) -> None:
-        if self.pair is None:
-            return
-        self._drawing = True
-        try:
-            self._forget_layers()
-            self._layers = show_landmarks(
-                viewers_of(self.session),
-                self.pair,
-                self.landmarks.pairs,
-                self.session.preferences,
-            )
-            for layer in self._layers.values():
-                layer.events.data.connect(self._on_points)
-        finally:
-            self._drawing = False
-
-    def _forget_layers(self) -> None:
-        for layer in self._layers.values():
-            layer.events.data.disconnect(self._on_points)
-        self._layers = {}
-
-    def _on_points(self, event: Any) -> None:
-        """Follow landmarks that the user moves or deletes on a canvas."""
-        action = str(getattr(event, "action", ""))
-        if self._drawing or self.pair is None or "ing" in action:
-            return
-        side = next((s for s, layer in self._layers.items() if layer is event.source), None)
-        if side is None:
-            return
-        if "removed" in action:
-            self.landmarks.remove([int(index) for index in event.data_indices])
-        elif len(event.source.data) == len(self.landmarks):
-            self._follow(side, np.asarray(event.source.data))
-        else:
-            self.say("warning", "Landmarks are added by probing; the extra point is left out.")
-            self._draw_landmarks()
-
-    def _follow(self, side: Side, data: FloatArray) -> None:
-        assert self.pair is not None
-        world = grid_of(self.pair, side).data_to_world(data)
-        for index, mark in enumerate(self.landmarks.pairs):
-            known = np.array(mark.a if side == "fixed" else mark.b)
-            if not np.allclose(known, world[index], atol=1e-3):
-                self.landmarks.move(index, side, world[index])
-
-    def _jump_to_landmark(self, row: int) -> None:
-        pair, mark = self.pair, self.landmarks.pairs[row]
-        if pair is not None:
-            for side, viewer in viewers_of(self.session).items():
-                end = mark.a if side == "fixed" else mark.b
-                jump(viewer, grid_of(pair, side), np.array(end))
+        self._kept.export(path)
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -470,7 +340,7 @@ class ProbeDock(Dock):
         self._attach_later.stop()
         self._join_later.stop()
         self.clicks.detach()
-        self._forget_layers()
+        self._kept.forget_layers()
         self.runner.tear_down()
         self.session.remove_close_guard(self.may_close)
         if not self.session.closed:
