@@ -8,20 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
-from napari_gemini.correspondence.local_ncc import local_ncc_map
 from napari_gemini.correspondence.refinement import Refinement, refine_pair
 from napari_gemini.correspondence.similarity import cosine_map
+from napari_gemini.correspondence.similarity_maps import either, gvs_map
 from napari_gemini.correspondence.starts import best_start
-from napari_gemini.correspondence.warp import (
-    comparison_mask,
-    field_of_view_mask,
-    identity_grid,
-    sample,
-    warp,
-)
+from napari_gemini.correspondence.warp import comparison_mask, warp
 from napari_gemini.errors import DeviceError, InputError
 from napari_gemini.progress import Reporter, SilentReporter, stop_if_cancelled
 from napari_gemini.settings import RefineSettings
@@ -30,9 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Result = TypeVar("Result")
-
-#: Window of the GVS map that is shown and reported, the paper's.
-MAP_WINDOW = 9
 
 
 class PairNetwork(Protocol):
@@ -157,82 +147,25 @@ def _predict(
     return features, fields.float()
 
 
-def _either(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    """Return where one of two masks is set."""
-    if first is None or second is None:
-        return second if first is None else first
-    return ((first != 0) | (second != 0)).to(first.dtype)
-
-
-def _left_out(
-    displacement: Tensor, ignore_target: Tensor | None, unseen_source: Tensor | None
-) -> Tensor | None:
-    """Return the voxels of the target's grid that no window of a similarity map may hold.
-
-    Parameters
-    ----------
-    displacement
-        ``(1, d, *S)`` in voxels: from the target to the source.
-    ignore_target
-        ``(1, 1, *S)``, non-zero where the target does not count.
-    unseen_source
-        ``(1, 1, *S)``, non-zero where there is no source.
-    """
-    if unseen_source is None:
-        return ignore_target
-    grid = identity_grid(displacement.shape[2:], device=displacement.device)
-    beyond = sample(unseen_source.float(), grid + displacement, mode="nearest") > 0
-    # Beyond the grid there is no source either.
-    beyond = beyond | (field_of_view_mask(displacement) == 0)
-    return _either(ignore_target, beyond.float())
-
-
-def _gvs_map(warped: Tensor, target: Tensor, left_out: Tensor | None) -> Tensor:
-    """Return the local correlation (1, 1, *S) where it means something.
-
-    What is left out takes the mean of the voxels around it that are not, and 0 where there is none:
-    a window there may hold two or three voxels, which always correlate, and the map is sampled
-    between voxels later.
-    """
-    similar = local_ncc_map(warped, target, MAP_WINDOW, ignore=left_out)
-    if left_out is None:
-        return similar
-    counted = (left_out == 0).to(similar.dtype)
-    pool = functional.avg_pool2d if similar.ndim == 4 else functional.avg_pool3d
-    around = pool(similar * counted, 3, 1, 1) / pool(counted, 3, 1, 1).clamp_min(1e-6)
-    return torch.where(counted > 0, similar, around)
-
-
-def _start_of_refinement(
+def _field_onto(
     network: PairNetwork,
-    drawn: Tensor,
     moving: Tensor,
-    fixed: Tensor,
-    settings: RefineSettings,
-    ignore_moving: Tensor | None,
-    ignore_fixed: Tensor | None,
+    features_fixed: Tensor,
     autocast: torch.dtype | None,
     reporter: Reporter,
 ) -> Tensor:
-    """Return the displacement (1, d, *S) that is refined, and say where it comes from."""
-
-    def predict(moving: Tensor, fixed: Tensor) -> Tensor:
-        return _predict(network, moving, fixed, autocast, reporter)[1][:1].clone()
-
-    start = best_start(
-        drawn,
-        predict,
-        moving,
-        fixed,
-        affine_steps=settings.affine_steps,
-        ignore_moving=ignore_moving,
-        ignore_fixed=ignore_fixed,
-        reporter=reporter,
-    )
-    reporter.log(
-        f"Refinement starts from the {start.name} (similarity {start.similarity:.3f}).", "debug"
-    )
-    return start.displacement
+    """Return the displacement (1, d, *S) of another moving image onto a fixed one known already."""
+    device = moving.device.type
+    with (
+        torch.no_grad(),
+        _evaluating(network),
+        torch.autocast(device, autocast, enabled=autocast is not None),
+    ):
+        features = _in_one_or_one_by_one(network.features, moving, reporter=reporter)
+        field = _in_one_or_one_by_one(
+            network.displacement, features, features_fixed, reporter=reporter
+        )
+    return field.float()
 
 
 def match_pair(
@@ -300,6 +233,7 @@ def match_pair(
             f"these have {tuple(moving.shape)} and {tuple(fixed.shape)}."
         )
     features = None
+    ignore_seen = either(ignore_mask, unseen_fixed)
     shape = tuple(fixed.shape[2:])
     there = back = moving.new_zeros((1, len(shape), *shape), dtype=torch.float32)
     if network is not None:
@@ -310,18 +244,21 @@ def match_pair(
     if refine > 0:
         settings = (settings or RefineSettings()).model_copy(update={"steps": refine})
         initial = None
-        if network is not None and not features_alone:
-            initial = _start_of_refinement(
-                network,
+        if network is not None and features is not None and not features_alone:
+            known = features[1:]
+            start = best_start(
                 there,
+                lambda image: _field_onto(network, image, known, autocast, reporter),
                 moving,
                 fixed,
-                settings,
-                ignore_moving,
-                _either(ignore_mask, unseen_fixed),
-                autocast,
-                reporter,
+                affine_steps=settings.affine_steps,
+                ignore_moving=ignore_moving,
+                ignore_fixed=ignore_seen,
+                reporter=reporter,
             )
+            initial = start.displacement
+            words = f"{start.name} (similarity {start.similarity:.3f})"
+            reporter.log(f"Refinement starts from the {words}.", "debug")
         refinement = refine_pair(
             moving,
             fixed,
@@ -338,13 +275,12 @@ def match_pair(
         if features is not None:
             reporter.progress(2, 3, "Comparing features")
             gss = cosine_map(warp(features[:1], there), features[1:])
-        left_out = _left_out(there, _either(ignore_mask, unseen_fixed), unseen_moving)
-        gvs = _gvs_map(warp(moving, there), fixed, left_out)
+        gvs = gvs_map(moving, fixed, there, ignore_seen, unseen_moving)
         mask = comparison_mask(there, ignore_moving, ignore_mask)
         gss_back = gvs_back = None
         if both:
             if features is not None:
                 gss_back = cosine_map(warp(features[1:], back), features[:1])
-            left_out = _left_out(back, _either(ignore_moving, unseen_moving), unseen_fixed)
-            gvs_back = _gvs_map(warp(fixed, back), moving, left_out)
+            ignore_back = either(ignore_moving, unseen_moving)
+            gvs_back = gvs_map(fixed, moving, back, ignore_back, unseen_fixed)
     return PairResult(there, back, gss, gvs, mask, refinement, gss_back, gvs_back)

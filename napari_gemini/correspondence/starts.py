@@ -16,16 +16,16 @@ from torch import Tensor
 
 from napari_gemini.correspondence.affine import optimise_affine
 from napari_gemini.correspondence.local_ncc import local_ncc_map
+from napari_gemini.correspondence.similarity_maps import MAP_WINDOW
 from napari_gemini.correspondence.warp import compose, field_of_view_mask, identity_grid, warp
 from napari_gemini.progress import Reporter
 
-WINDOW = 9
 #: By how much another draft has to be more similar than the network's own field. Similar images are
 #: no proof of a right map, and the network has learned what deformations are likely.
 MARGIN = 0.02
 
-#: (moving, fixed) images (1, 1, *S) -> displacement (1, d, *S) in voxels, moving onto fixed.
-Predict = Callable[[Tensor, Tensor], Tensor]
+#: Moving image (1, 1, *S) -> its displacement (1, d, *S) in voxels onto the fixed one.
+Predict = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,10 @@ def similarity_under(
     ignore_moving, ignore_fixed
         ``(1, 1, *S)``, non-zero where nothing counts.
     """
-    counted = torch.ones_like(fixed)
-    if ignore_fixed is not None:
-        counted = counted * (ignore_fixed == 0)
+    counted = torch.ones_like(fixed) if ignore_fixed is None else (ignore_fixed == 0).to(fixed)
     if ignore_moving is not None:
-        touched = warp((ignore_moving != 0).to(fixed.dtype), displacement)
-        counted = counted * (touched == 0)
-    similar = local_ncc_map(warp(moving, displacement), fixed, WINDOW, ignore=1 - counted)
+        counted = counted * (warp((ignore_moving != 0).to(fixed), displacement) == 0)
+    similar = local_ncc_map(warp(moving, displacement), fixed, MAP_WINDOW, ignore=1 - counted)
     inside = field_of_view_mask(displacement) * counted
     return float((similar * inside).sum() / counted.sum().clamp_min(1))
 
@@ -120,7 +117,7 @@ def best_start(
         grid = identity_grid(fixed.shape[2:], device=fixed.device)
         aligning = affine.apply(grid) - grid
         drafts["affine"] = aligning
-        rest = predict(warp(moving, aligning), fixed)
+        rest = predict(warp(moving, aligning))
         drafts["affine and network"] = compose(aligning, rest)
     own, *others = [
         Start(name, draft, similarity_under(draft, moving, fixed, ignore_moving, ignore_fixed))

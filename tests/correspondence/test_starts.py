@@ -31,7 +31,7 @@ def turned() -> torch.Tensor:
     return AffineMap(matrix, torch.tensor([3.0, -2.0]), SHAPE).apply(grid) - grid
 
 
-def nothing(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+def nothing(moving: torch.Tensor) -> torch.Tensor:
     """A network that has learned nothing."""
     return torch.zeros(1, 2, *SHAPE)
 
@@ -63,7 +63,7 @@ def test_the_network_adds_to_the_affine_map_what_that_cannot_do() -> None:
     bump[:, 0] = 4 * torch.exp(-((identity_grid(SHAPE) - 24) ** 2).sum(1) / 60)
     fixed = warp(warp(moving, turned()), bump)
     start = best_start(
-        torch.zeros(1, 2, *SHAPE), lambda a, b: bump, moving, fixed, affine_steps=60,
+        torch.zeros(1, 2, *SHAPE), lambda moving: bump, moving, fixed, affine_steps=60,
         reporter=SilentReporter(),
     )  # fmt: skip
     assert start.name == "affine and network"

@@ -25,12 +25,10 @@ from napari_gemini.errors import InputError
 from napari_gemini.evaluation.comparison import side_by_side
 from napari_gemini.evaluation.run_report import write_run_report
 from napari_gemini.evaluation.tables import Tile
-from napari_gemini.learning.study_cohort import fit_network
 from napari_gemini.phantom.cohort import make_cohort
 from napari_gemini.phantom.files import write_cohort
 from napari_gemini.phantom.truth import Truth, read_truth
 from napari_gemini.progress import Reporter, stop_if_cancelled
-from napari_gemini.settings import TrainSettings
 from napari_gemini.study.study import Study
 from napari_gemini.volumes.atomic import write_json_atomic
 from napari_gemini.volumes.fields import map_points, read_field
@@ -125,9 +123,8 @@ def run_demo(plan: DemoPlan, reporter: Reporter) -> dict[str, Any]:
     """
     started, cpu = time.monotonic(), time.process_time()
     prepare_folder(plan.out)
-    stage = StageReporter(reporter, 1, "Making a cohort of phantom scans")
-    study = make_study(plan, stage)
-    plan = at_the_pace_of(plan, study, reporter)
+    study = make_study(plan, StageReporter(reporter, 1, "Making a cohort of phantom scans"))
+    plan = with_affordable_steps(plan, study.grid.shape, reporter)
     scores = {}
     for number, run in ((2, METHOD), (4, BASELINE)):
         train(plan, study, run, StageReporter(reporter, number, f"Training {TITLES[run]}"))
@@ -193,24 +190,18 @@ def make_study(plan: DemoPlan, reporter: Reporter) -> Study:
     )
 
 
-def at_the_pace_of(plan: DemoPlan, study: Study, reporter: Reporter) -> DemoPlan:
+def with_affordable_steps(plan: DemoPlan, shape: tuple[int, ...], reporter: Reporter) -> DemoPlan:
     """Return the plan with as many steps as this machine makes in some minutes."""
     if plan.steps is not None:
         return plan
     settings = demo_settings(plan.dimension, plan.seed)
-    device = select_device(plan.device)
-    steps = affordable_steps(fit_demo(settings, study), tuple(study.grid.shape), device)
+    steps = affordable_steps(settings, shape, select_device(plan.device))
     if steps < settings.steps:
         reporter.log(
             f"This machine is slow: {steps} steps of training instead of {settings.steps}, so that "
             "the demo takes minutes."
         )
     return replace(plan, steps=steps)
-
-
-def fit_demo(settings: TrainSettings, study: Study) -> TrainSettings:
-    """Return the settings with a network that fits the study."""
-    return settings.model_copy(update={"network": fit_network(settings.network, study)})
 
 
 def train(plan: DemoPlan, study: Study, run: str, reporter: Reporter) -> None:

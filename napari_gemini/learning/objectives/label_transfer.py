@@ -5,10 +5,10 @@ A. Its labels are carried to B and compared with what the head says of B, and th
 
     L_transfer = Dice(W(Y_A, u_AB), P_B) + Dice(W(P_B, u_BA), Y_A).
 
-The deformer so learns to put structures onto structures and not only alike voxels onto each other,
-and the head learns labels of scans that nobody labelled, of the one topology that a deformation can
-give them. Registration and segmentation teach each other in this way in DeepAtlas (Xu and
-Niethammer, MICCAI 2019) and BRBS (He et al., IEEE TMI 2022).
+The deformer so learns to put structures onto structures and not only alike voxels onto each other;
+``weights.transfer_to_head`` lets the head learn from carried labels as well. Registration and
+segmentation teach each other in this way in DeepAtlas (Xu and Niethammer, MICCAI 2019) and BRBS (He
+et al., IEEE TMI 2022).
 """
 
 from __future__ import annotations
