@@ -9,13 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_gemini.networks.conv3d import KERNEL, Conv3d
+
 CHANNELS_PER_GROUP = 8
 LEAK = 0.2
 SMALLEST_BF16_AXIS = 4
 
 
-def conv(dimension: int, inputs: int, outputs: int, kernel: int = 3) -> nn.Module:
+def conv(dimension: int, inputs: int, outputs: int, kernel: int = KERNEL) -> nn.Module:
     """Return a size-preserving convolution with bias for 2D or 3D."""
+    if dimension == 3 and kernel == KERNEL:
+        return Conv3d(inputs, outputs)
     layer = nn.Conv2d if dimension == 2 else nn.Conv3d
     return layer(inputs, outputs, kernel, padding=kernel // 2)
 
