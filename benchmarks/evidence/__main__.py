@@ -40,6 +40,7 @@ EXPERIMENTS: dict[str, Callable[[Bench, list[str] | None], Jobs]] = {
     "repeats": labels.repeats,
     "backbones": labels.backbones,
     "widths": labels.widths,
+    "shortfall": labels.shortfall,
 }
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.evidence.scores import HeadCurve, deformation, feature_health, head_dice
+from benchmarks.evidence.scores import HeadCurve, deformation, errors, feature_health, head_dice
 from benchmarks.evidence.training import (
     Bench,
     fine_tuned,
+    label_settings,
     pretrain,
+    run,
     starts,
     train,
 )
@@ -31,6 +33,8 @@ POINTS, SCANS = 6, 50
 MOST_SCORED = {2: 200, 3: 40}
 #: Repeats of one setting; the labelled scans stay those of the bench's seed.
 REPEATS = 2
+#: Every which scan of the pool is held back for the shortfall, and how many at most.
+HELD_EVERY, HELD = 4, 30
 
 
 def few_shot(bench: Bench, objectives: list[str] | None = None) -> Jobs:
@@ -110,6 +114,42 @@ def backbones(bench: Bench, objectives: list[str] | None = None) -> Jobs:
         for backbone in ("unet", "swin-unetr")
         for objective in ("supervised", "gemini-semi")
     }
+
+
+def shortfall(bench: Bench, objectives: list[str] | None = None) -> Jobs:
+    """Say what five labels lack against all labels of the pool, and how much of it comes back.
+
+    All arms make the same number of segmentation updates. Scores are of scans of the pool whose
+    images and labels no arm sees.
+    """
+    data = bench.data
+    of_any_seed = {case for labelled in data.five for case in labelled}
+    others = [case for case in data.pool if case not in of_any_seed] or data.of_others(bench.five)
+    held = others[::HELD_EVERY][:HELD]
+    seen = [case for case in data.pool if case not in held]
+
+    def job(labelled: list[str], objective: str, changes: dict[str, Any]) -> Row:
+        # The deformer on half the resolution, as on a CPU.
+        changes = changes | {"network": {"field_stride": 2}}
+        settings = label_settings(bench, objective, bench.sizes.arms, changes)
+        network = run(bench.fresh(settings.network), settings, data.cohort(labelled, seen))
+        cases = head_dice(network, data, held)
+        row = {"held_back": _mean(cases), "held_back_cases": cases, **errors(network, data, held)}
+        return row | {"dice_seen": _mean(head_dice(network, data, bench.five))}
+
+    arms = {
+        "five labels": (bench.five, "supervised", {}),
+        "all labels": (seen, "supervised", {}),
+        "gemini-semi": (bench.five, "gemini-semi", {"shape_transfer": 0.5}),
+        "shape transfer always": (bench.five, "gemini-semi", {"shape_transfer": 1.0}),
+        "no shape transfer": (bench.five, "gemini-semi", {}),
+        "segmentation weight 1": (
+            bench.five,
+            "gemini-semi",
+            {"shape_transfer": 0.5, "weights": {"segmentation": 1.0}},
+        ),
+    }
+    return {name: bound(job, *arm) for name, arm in arms.items()}
 
 
 def widths(bench: Bench, objectives: list[str] | None = None) -> Jobs:

@@ -39,6 +39,28 @@ def head_dice(network: GeminiNetwork, data: Data, ids: Sequence[str]) -> list[fl
     return scores
 
 
+@torch.no_grad()
+def errors(network: GeminiNetwork, data: Data, ids: Sequence[str]) -> Score:
+    """Say what the head gets wrong: the outline of all structures, or which structure it is.
+
+    Returns
+    -------
+    dict
+        ``outline``: Dice of all structures as one. ``structure``: share of the voxels that are
+        labelled in both whose label is right. ``volume``: labelled voxels over those there are.
+    """
+    outline, structure, volume = [], [], []
+    for case in ids:
+        image, truth = data.batch([case])
+        found = network.segment(network.features(image)).argmax(1)
+        mine, theirs = found > 0, truth > 0
+        both = mine & theirs
+        outline.append(mean_dice(mine.float(), theirs.float()))
+        structure.append(float((found[both] == truth[both]).float().mean()))
+        volume.append(float(mine.sum() / theirs.sum()))
+    return {"outline": _mean(outline), "structure": _mean(structure), "volume": _mean(volume)}
+
+
 def pairs_of_test_scans(data: Data, count: int = PAIRS) -> list[tuple[str, str]]:
     """Return ordered pairs (moving, fixed) of different test scans, always the same."""
     pairs = list(permutations(data.test, 2))

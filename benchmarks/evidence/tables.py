@@ -11,6 +11,9 @@ import numpy as np
 
 Row = dict[str, Any]
 FACTS = ("experiment", "data", "seed", "setting", "cpu_seconds", "curve")
+#: Experiments that compare starts, and the scores that are compared.
+COMPARED = ("few-shot", "quarter")
+SCORES = ("dice", "dice_pool")
 
 
 def read_rows(file: Path) -> list[Row]:
@@ -30,9 +33,20 @@ def print_tables(rows: Sequence[Row]) -> None:
         if experiment == "curve":
             print("\n".join(curve_table(own)))
             continue
-        print("\n".join(table(own)))
+        print("\n".join(table(with_gains(own) if experiment in COMPARED else own)))
         if experiment == "repeats":
             print(f"\ncorrelation over test scans: {correlation(own):.3f}")
+
+
+def with_gains(rows: Sequence[Row], base: str = "scratch") -> list[Row]:
+    """Return the rows with what each score gained over that of `base` with the same seed."""
+    bases = {row["seed"]: row for row in rows if row["setting"] == base}
+    gains = []
+    for row in rows:
+        own = bases.get(row["seed"])
+        names = [] if own is None or own is row else [n for n in SCORES if n in row and n in own]
+        gains.append(row | {f"{name} gain": row[name] - own[name] for name in names if own})
+    return gains
 
 
 def table(rows: Sequence[Row]) -> list[str]:

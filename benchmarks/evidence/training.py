@@ -53,6 +53,8 @@ class Sizes:
         GEMINI-Semi.
     width
         Channels of the finest stage.
+    arms
+        Steps of each training of the shortfall.
     """
 
     pretrain: int
@@ -61,15 +63,16 @@ class Sizes:
     scans: int
     labelled: int
     width: int = 8
+    arms: int = 1000
 
 
 SIZES = {
-    "hearts": Sizes(pretrain=300, tune=300, train=200, scans=4, labelled=2),
+    "hearts": Sizes(pretrain=1500, tune=900, train=200, scans=4, labelled=2),
     "phantom": Sizes(pretrain=300, tune=240, train=300, scans=4, labelled=2),
-    "hippocampus": Sizes(pretrain=100, tune=60, train=100, scans=2, labelled=1),
-    "brains": Sizes(pretrain=60, tune=40, train=60, scans=2, labelled=1),
+    "hippocampus": Sizes(pretrain=300, tune=300, train=300, scans=2, labelled=1),
+    "brains": Sizes(pretrain=100, tune=200, train=100, scans=2, labelled=1),
 }
-SMOKE = Sizes(pretrain=2, tune=2, train=4, scans=4, labelled=2, width=4)
+SMOKE = Sizes(pretrain=2, tune=2, train=4, scans=4, labelled=2, width=4, arms=2)
 
 
 @dataclass(frozen=True)

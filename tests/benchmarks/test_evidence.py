@@ -19,7 +19,7 @@ from benchmarks.evidence.data import Data, load
 from benchmarks.evidence.features import stage_shares, true_positives
 from benchmarks.evidence.fields import LatePositive, OneWay
 from benchmarks.evidence.scores import deformation, feature_health
-from benchmarks.evidence.tables import correlation, read_rows, table
+from benchmarks.evidence.tables import correlation, read_rows, table, with_gains
 from benchmarks.evidence.training import SMOKE, Bench, fine_tuned, label_settings, pretrain
 from napari_gemini.learning.cohort import Cohort
 from napari_gemini.learning.objectives.base import PairBatch
@@ -249,3 +249,17 @@ def test_sizes_are_equal_for_all_starts(bench: Bench) -> None:
     scans = training.pretraining_settings(wide, "optiml", {})
     assert (pairs.steps, scans.steps) == (7, 7)
     assert 2 * pairs.pairs_per_step == scans.pairs_per_step == 6
+
+
+def test_gains_are_over_scratch_of_the_same_seed() -> None:
+    rows = [
+        {"seed": 0, "setting": "scratch", "dice": 0.5, "dice_pool": 0.4},
+        {"seed": 1, "setting": "scratch", "dice": 0.7},
+        {"seed": 0, "setting": "gvsl", "dice": 0.75, "dice_pool": 0.3},
+        {"seed": 1, "setting": "gvsl", "dice": 0.6, "dice_pool": 0.3},
+        {"seed": 2, "setting": "gvsl", "dice": 0.6},
+    ]
+    gained = with_gains(rows)
+    assert [row.get("dice gain") for row in gained] == [None, None, 0.25, pytest.approx(-0.1), None]
+    assert gained[2]["dice_pool gain"] == pytest.approx(-0.1)
+    assert "dice_pool gain" not in gained[3]
