@@ -103,7 +103,14 @@ def load_study_cohort(
     cases = [case.id for case in study.cases if case.role != "test"]
     if len(cases) < 2:
         raise StudyError("Training needs at least two scans; add more images to the study.")
-    labelled = [case.id for case in study.cases_with("labelled") if study.has_labels(case.id)]
+    labelled = [case.id for case in study.teaching_cases()]
+    for case in study.cases_with("labelled", labels=True):
+        if case.id not in labelled:
+            reporter.log(
+                f"{case.id} has no label yet and counts as unlabelled; mark it as done if nothing "
+                "is to be labelled there.",
+                "warning",
+            )
     grid = study.grid
     images: list[NDArray[np.float32]] = []
     ignored: dict[str, NDArray[np.bool_]] = {}

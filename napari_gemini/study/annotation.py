@@ -37,6 +37,31 @@ class StudyLabels(StudyImages):
         """Whether a case has labels on disk (for overlapping schemes, every mask)."""
         return self._labels.exists(self._case(case_id), self.scheme)
 
+    def teaching_cases(self) -> list[Case]:
+        """Return the labelled cases to learn from: all with labels, save :meth:`is_blank` ones."""
+        return [c for c in self.cases_with("labelled", labels=True) if not self.is_blank(c.id)]
+
+    def is_blank(self, case_id: str) -> bool:
+        """Whether labels on disk mark nothing and nobody has called the case done.
+
+        Such a case was begun, or painted and emptied again: learned from, it would teach that the
+        anatomy is not there. Marked as done, it says just that. Labels that cannot be read are not
+        blank: who learns from them hears what is wrong.
+        """
+        if self._case(case_id).status == "done" or not self.has_labels(case_id):
+            return False
+        try:
+            return not self._any_marked(case_id)
+        except GeminiError:
+            return False
+
+    def _any_marked(self, case_id: str) -> bool:
+        if not self.scheme.overlapping:
+            labels = self.load_labels(case_id)
+            return labels is not None and bool(labels.data.any())
+        masks, ignored = self.load_masks(case_id), self.load_ignore(case_id)
+        return any(mask is not None and bool(mask.any()) for mask in (masks, ignored))
+
     def labels_path(self, case_id: str) -> Path:
         """Return the file (for overlapping schemes, the folder) of a case's labels."""
         case = self._case(case_id)

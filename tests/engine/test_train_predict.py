@@ -102,6 +102,27 @@ def test_test_cases_are_never_read_by_training(study: Study, cohort: Path) -> No
             path.rename(path.with_suffix(".png"))
 
 
+def test_a_case_painted_and_emptied_counts_as_unlabelled(study: Study) -> None:
+    """It would teach that the anatomy is not there; it gets predicted labels instead."""
+
+    class Log(SilentReporter):
+        words = ""
+
+        def log(self, message: str, level: str = "info") -> None:
+            self.words += message
+
+    emptied = study.cases_with("labelled")[0].id
+    study.save_labels(emptied, np.zeros_like(study.load_labels(emptied).data))
+    study.set_case(emptied, status="started")
+    heard = Log()
+    run_job(TrainJob(study=study.folder, run="first", settings=settings()), heard)
+    assert f"{emptied} has no label yet and counts as unlabelled" in heard.words
+    assert "2 of them labelled" in heard.words
+    job = PredictJob(model=str(study.run_dir("first")), study=study.folder)
+    names = {row["case"] for row in run_job(job, SilentReporter())["cases"]}
+    assert emptied in names
+
+
 def test_a_run_killed_at_a_random_step_resumes_to_the_uninterrupted_result(study: Study) -> None:
     changes = {"steps": 16, "checkpoint_every": 3, "validate_every": 5}
     train(study, "whole", **changes)

@@ -42,6 +42,20 @@ def test_every_save_keeps_the_version_before(study: Study) -> None:
     assert all(np.array_equal(v, e) for v, e in zip(versions, expected, strict=True))
 
 
+def test_labels_that_mark_nothing_teach_nothing_until_the_case_is_done(study: Study) -> None:
+    assert "a" in [case.id for case in study.teaching_cases()]
+    study.save_labels("a", np.zeros(SHAPE, np.uint8))
+    study.set_case("a", status="started")
+    assert study.is_blank("a")
+    assert "a" not in [case.id for case in study.teaching_cases()]
+    study.set_case("a", status="done")
+    assert not study.is_blank("a"), "done: the anatomy is not there"
+    assert "a" in [case.id for case in study.teaching_cases()]
+    study.set_case("a", status="started")
+    study.labels_path("a").write_bytes(b"broken")
+    assert not study.is_blank("a"), "who reads them says what is wrong"
+
+
 def test_saving_the_same_again_adds_no_version(study: Study) -> None:
     for _ in range(3):
         study.save_labels("a", labels(0))

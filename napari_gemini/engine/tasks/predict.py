@@ -181,8 +181,9 @@ def _default_folder(study: Study | None, folder: Path) -> Path:
 
 
 def _scans_of_study(study: Study) -> Iterator[_Scan]:
+    taught = {case.id for case in study.teaching_cases()}
     for case in study.cases:
-        if case.role != "labelled" or not study.has_labels(case.id):
+        if case.id not in taught:
             yield _Scan(case.id, study.image_path(case.id), case.label_suffix)
 
 
@@ -237,7 +238,7 @@ def _atlases(study: Study, model: LoadedModel, autocast: torch.dtype | None) -> 
     same_labels = model.card.network.classes == study.scheme.classes
     if not model.card.deforms or not same_labels or study.grid != model_grid(model.card):
         return
-    for case in study.cases_with("labelled", labels=True):
+    for case in study.teaching_cases():
         image, placement = study.load_image(case.id), study.placement(case.id)
         array = scan_on_grid(image, study.grid, placement, model.card.intensity_mode)
         target = target_on_grid(study, case.id, study.grid, placement)

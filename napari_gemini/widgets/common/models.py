@@ -67,7 +67,7 @@ def shipped_choices(dimension: int | None) -> list[ModelChoice]:
         card = folder / "model.json"
         found = _card_dimension(card)
         if found is not None and dimension in (None, found):
-            general = json.loads(card.read_text()).get("general")
+            general = json.loads(card.read_text(encoding="utf-8")).get("general")
             words = f"comes with napari-gemini{', for any anatomy' if general else ''}"
             choices.append(ModelChoice(folder.name, folder.name, found, words))
     return sorted(choices, key=lambda choice: not choice.name.startswith("general"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, WeakMethod, ref
+from weakref import WeakKeyDictionary, WeakMethod, WeakSet, ref
 
 from psygnal import Signal
 from qtpy.QtWidgets import QApplication, QWidget
@@ -224,15 +226,34 @@ class Session:
         listeners, self._listeners = self._listeners, []
         for weak in listeners:
             listener = weak()
-            if listener is not None:
-                with contextlib.suppress(RuntimeError):
-                    listener()
+            if listener is None:
+                continue
+            try:
+                listener()
+            except RuntimeError:
+                pass  # Qt's part of it has gone already
+            except Exception:
+                # Qt aborts the program on an exception here, and child and lock would stay.
+                _log.exception("A dock could not be ended in order.")
         self.engine.close()
         self._release()
         self.study = self.pair = None
 
 
+_log = logging.getLogger(__name__)
 _sessions: WeakKeyDictionary[Any, Session] = WeakKeyDictionary()
+_open: WeakSet[Session] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Close what a program leaves open at its end.
+
+    Later Python and Qt take windows apart in an order of their own, and half a window cannot be
+    ended: a script that closes its window, or does not, and ends at once would crash.
+    """
+    for session in list(_open):
+        session.close()
 
 
 def get_session(viewer: napari.Viewer) -> Session:
@@ -242,6 +263,7 @@ def get_session(viewer: napari.Viewer) -> Session:
     session = _sessions.get(viewer)
     if session is None or session.closed:
         session = _sessions[viewer] = Session(viewer)
+        _open.add(session)
     return session
 
 

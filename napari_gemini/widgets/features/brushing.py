@@ -72,7 +72,8 @@ class LabelBrush:
 
     def points(self, found: Exploration, layer: Any, label: int) -> NDArray[np.bool_] | None:
         """Return the points (n,) that a layer gives a label; None where it is on no scan."""
-        return points_under(found, layer, label)
+        viewers = [viewer for viewer in (weak() for weak in self._viewers) if viewer is not None]
+        return points_under(found, layer, label, viewers)
 
     def tear_down(self) -> None:
         """Listen to nothing any more."""

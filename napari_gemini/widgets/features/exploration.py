@@ -61,6 +61,9 @@ class Exploration:
         Canvas grid of each scan.
     facts
         ``model``, ``sentence``, ``features``, ``notes``.
+    paths, cases
+        File of each scan, and its case in the study, None for none. Scans may share a grid: it
+        does not say which is which. Empty where nothing is known.
     coordinates
         ``(n, 2)`` so far; None before the first.
     kmeans, hdbscan
@@ -75,6 +78,8 @@ class Exploration:
     label: NDArray[np.int64]
     grids: list[CanvasGrid]
     facts: dict[str, Any] = field(default_factory=dict)
+    paths: tuple[Path, ...] = ()
+    cases: tuple[str | None, ...] = ()
     coordinates: NDArray[np.float32] | None = None
     kmeans: NDArray[np.int64] | None = None
     hdbscan: NDArray[np.int64] | None = None
@@ -111,7 +116,8 @@ def from_notice(payload: Mapping[str, Any], arrays: ArrayExchange) -> Exploratio
         for scan in payload["scans"]
     ]
     facts = {k: v for k, v in payload.items() if k in ("model", "sentence", "features", "notes")}
-    return Exploration(image, index, world, label, grids, facts)
+    paths = tuple(Path(scan["path"]) for scan in payload["scans"])
+    return Exploration(image, index, world, label, grids, facts, paths)
 
 
 def take(ref: Any, arrays: ArrayExchange) -> NDArray[Any]:

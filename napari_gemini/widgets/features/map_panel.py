@@ -92,7 +92,6 @@ class MapPanel(QWidget):
         line.addWidget(self.none)
         hint = QLabel(_HELP)
         hint.setWordWrap(True)
-        hint.setEnabled(False)
         layout = QVBoxLayout(self)
         layout.addWidget(self.splitter, 1)
         layout.addWidget(self.legend)

@@ -13,7 +13,6 @@ from napari_gemini.widgets.canvas.layers import (
     INFO_KEY,
     LayerInfo,
     find_layers,
-    grid_of_layer,
     layer_info,
 )
 from napari_gemini.widgets.features.exploration import Exploration
@@ -21,7 +20,7 @@ from napari_gemini.widgets.pair.shown import put, same_selection
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Labels
+    from napari.layers import Labels, Layer
 
 SELECTION, CLUSTERS = "selection", "clusters"
 MAKER = "features"
@@ -29,13 +28,32 @@ MAKER = "features"
 _WIDTH = 1 / 40
 
 
-def viewer_showing(viewers: Iterable[ViewerModel], grid: CanvasGrid) -> ViewerModel | None:
-    """Return the first viewer that has a layer on a grid, None where there is none."""
+def viewer_showing(
+    viewers: Iterable[ViewerModel], found: Exploration, number: int
+) -> ViewerModel | None:
+    """Return the first viewer that shows a scan of an exploration, None where there is none."""
     for viewer in viewers:
-        grids = [grid_of_layer(layer) for layer in viewer.layers]
-        if any(known is not None and known.same_place(grid) for known in grids):
+        if any(_shows(layer, found, number) for layer in viewer.layers):
             return viewer
     return None
+
+
+def _shows(layer: Layer, found: Exploration, number: int) -> bool:
+    """Whether a layer is a scan: one on its grid of which nothing says that it is another one."""
+    from napari.layers import Image
+
+    info = layer_info(layer)
+    if info is None or not isinstance(layer, Image) or info.provenance.get("made_by"):
+        return False
+    if not info.grid.same_place(found.grids[number]):
+        return False
+    case = found.cases[number] if found.cases else None
+    if case is not None and info.case is not None:
+        return case == info.case
+    path = found.paths[number] if found.paths else None
+    if path is not None and info.path is not None and info.path.exists():
+        return path.resolve() == info.path.resolve()
+    return True
 
 
 def default_width(shape: tuple[int, ...]) -> int:
@@ -103,7 +121,7 @@ def show_selection(
     values = np.minimum(values.reshape(-1), 254) + 1
     shown = 0
     for number, grid in enumerate(found.grids):
-        viewer = viewer_showing(viewers, grid)
+        viewer = viewer_showing(viewers, found, number)
         if viewer is None:
             continue
         shown += 1
@@ -114,7 +132,7 @@ def show_selection(
         own = {int(k): colours[np.argmax(values == k)] for k in np.unique(values[mine])} or {
             1: palette[0]
         }
-        _set_labels(viewer, SELECTION, "selected voxels", data, grid, own, found)
+        _set_labels(viewer, SELECTION, "selected voxels", data, own, found, number)
     return shown
 
 
@@ -127,11 +145,11 @@ def show_clusters(
 ) -> int:
     """Show cluster maps as labels layers; returns in how many viewers."""
     shown = 0
-    for grid, data in zip(found.grids, maps, strict=True):
-        viewer = viewer_showing(viewers, grid)
+    for number, data in enumerate(maps):
+        viewer = viewer_showing(viewers, found, number)
         if viewer is not None:
             shown += 1
-            _set_labels(viewer, CLUSTERS, name, data, grid, colours, found)
+            _set_labels(viewer, CLUSTERS, name, data, colours, found, number)
     return shown
 
 
@@ -140,9 +158,9 @@ def _set_labels(
     role: str,
     name: str,
     data: NDArray[Any],
-    grid: CanvasGrid,
     colours: dict[int, Any],
     found: Exploration,
+    number: int,
 ) -> None:
     from napari.layers import Labels
     from napari.utils.colormaps import DirectLabelColormap
@@ -151,8 +169,10 @@ def _set_labels(
     for value, colour in colours.items():
         table[value] = colour
     colormap = DirectLabelColormap(color_dict=table)
-    provenance = {"made_by": MAKER, **found.facts}
-    layer = next(iter(_ours(viewer, role, grid)), None)
+    grid = found.grids[number]
+    provenance = {"made_by": MAKER, **found.facts, "scan": number}
+    known = (one for one in _ours(viewer, role, number) if grid.same_place(_grid(one)))
+    layer = next(known, None)
     if layer is not None:
         layer.data = grid.to_canvas(data)
         layer.colormap = colormap
@@ -169,12 +189,15 @@ def _set_labels(
     put(viewer, layer)
 
 
-def _ours(viewer: ViewerModel, role: str, grid: CanvasGrid | None = None) -> Iterator[Labels]:
+def _ours(viewer: ViewerModel, role: str, number: int | None = None) -> Iterator[Labels]:
     for layer in find_layers(viewer, role):
-        info = layer_info(layer)
-        assert info is not None
-        if info.provenance.get("made_by") == MAKER and (grid is None or info.grid.same_place(grid)):
+        if is_ours(layer) and number in (None, layer.metadata[INFO_KEY].provenance["scan"]):
             yield layer
+
+
+def _grid(layer: Labels) -> CanvasGrid:
+    grid: CanvasGrid = layer.metadata[INFO_KEY].grid
+    return grid
 
 
 def is_ours(layer: Any) -> bool:
@@ -191,17 +214,33 @@ def take_selection_away(viewers: list[ViewerModel]) -> None:
                 viewer.layers.remove(layer)
 
 
-def points_under(found: Exploration, layer: Labels, label: int) -> NDArray[np.bool_] | None:
-    """Return which voxels (n,) a labels layer gives a label; None where it is on no scan's grid."""
-    grid = grid_of_layer(layer)
+def points_under(
+    found: Exploration, layer: Labels, label: int, viewers: Iterable[ViewerModel] = ()
+) -> NDArray[np.bool_] | None:
+    """Return which voxels (n,) a labels layer gives a label; None where it is on no scan's grid.
+
+    Where two scans share their grid, the layer lies on the one that its viewer shows.
+    """
+    scans = _scans_under(found, layer, list(viewers))
     result = np.zeros(len(found), bool)
-    hit = False
-    for number, known in enumerate(found.grids):
-        fits = known.same_place(grid) if grid is not None else known.shape == layer.data.shape
-        if not fits or layer.data.shape != known.shape:
-            continue
-        hit = True
+    for number in scans:
         mine = found.image == number
-        places = np.rint(known.voxel_to_data(found.index[mine])).astype(int)
+        places = np.rint(found.grids[number].voxel_to_data(found.index[mine])).astype(int)
         result[mine] = np.asarray(layer.data)[tuple(places.T)] == label
-    return result if hit else None
+    return result if scans else None
+
+
+def _scans_under(found: Exploration, layer: Labels, viewers: list[ViewerModel]) -> list[int]:
+    """Return the scans that a labels layer may lie on, by their numbers."""
+    info = layer_info(layer)
+    here = next((viewer for viewer in viewers if layer in viewer.layers), None)
+    scans = []
+    for number, known in enumerate(found.grids):
+        fits = known.shape == layer.data.shape and (info is None or known.same_place(info.grid))
+        case = found.cases[number] if found.cases else None
+        another = info is not None and None not in (case, info.case) and case != info.case
+        if fits and not another:
+            scans.append(number)
+    shown = {number: viewer_showing(viewers, found, number) for number in scans}
+    on_it = [number for number in scans if here is not None and shown[number] is here]
+    return on_it or [number for number in scans if shown[number] is None or here is None]

@@ -74,6 +74,7 @@ class ExploreRunner:
         self._folder: Path | None = None
         self._current: Exploration | None = None
         self._jobs: list[ExploreJob] = []
+        self._cases: tuple[str | None, ...] = ()
         #: The job that made each exploration.
         self._made: dict[int, ExploreJob] = {}
 
@@ -93,6 +94,8 @@ class ExploreRunner:
         if self.busy:
             raise EngineError("An exploration runs already; stop it first.")
         self._jobs = self._jobs_of(wanted)
+        scans = (wanted.scan, wanted.scan2)
+        self._cases = tuple(scan.case for scan in scans if scan is not None)
         self._made = {}
         self._run(0)
 
@@ -142,6 +145,7 @@ class ExploreRunner:
             self.progressed.emit(0, 0, event.message)
         elif isinstance(event, NoticeEvent) and event.name == "sample":
             self._current = from_notice(event.payload, arrays)
+            self._current.cases = self._cases
             self.sampled.emit(which, self._current)
         elif isinstance(event, NoticeEvent) and event.name == "layout":
             coordinates = take(event.payload["coordinates"], arrays)

@@ -46,14 +46,32 @@ def can_be_carried(layer: Layer) -> bool:
     return _kind(layer) in KINDS and not getattr(layer, "rgb", False)
 
 
-def side_of(pair: PairData, layer: Layer) -> Side | None:
-    """Return which scan a layer lies on, None where it does not say."""
+def side_of(pair: PairData, layer: Layer, shown_with: Side | None = None) -> Side | None:
+    """Return which scan a layer lies on, None where nobody can say.
+
+    Parameters
+    ----------
+    pair
+        The two scans. Where they share a grid, it does not say which of them a layer lies on.
+    layer
+        The layer.
+    shown_with
+        The scan whose canvas it is on.
+    """
     info = layer_info(layer)
     if info is None:
         return None
-    if info.grid.same_place(pair.moving_grid):
-        return "moving"
-    return "fixed" if info.grid.same_place(pair.fixed_grid) else None
+    sides: tuple[Side, Side] = ("moving", "fixed")
+    lies_on = [side for side in sides if info.grid.same_place(_grid(pair, side))]
+    if len(lies_on) < len(sides):
+        return next(iter(lies_on), None)
+    for known, moving, fixed in (
+        (info.case, pair.moving_case, pair.fixed_case),
+        (info.path, pair.moving.path, pair.fixed.path),
+    ):
+        if known is not None and moving != fixed and known in (moving, fixed):
+            return "moving" if known == moving else "fixed"
+    return shown_with
 
 
 def carry_layer(pair: PairData, layer: Layer, side: Side) -> Finish:

@@ -42,7 +42,9 @@ class Applying:
         """Show which scan the chosen layer lies on."""
         pair, layer = self._session.pair, self._panel.chosen
         if pair is not None and layer is not None:
-            self._panel.set_side(side_of(pair, layer))
+            partner = self._partner()
+            there = partner is not None and partner.alive and layer in partner.model.layers
+            self._panel.set_side(side_of(pair, layer, "moving" if there else "fixed"))
 
     def apply(self) -> None:
         """Carry the chosen layer to the other scan."""

@@ -44,7 +44,7 @@ class Controls:
         """Turn to a pair that has just been opened; what the panels show holds for it as well."""
         self.view = view
         view.toggled.connect(self._show_toggles)
-        view.partner_words.connect(self.look.partner.setText)
+        view.partner_words.connect(self.look.partner.setText, check_nargs=False)
         view.composition.mode = self.look.mode.currentData()
         view.set_t(self.look.t.value() / STEPS)
         self.set_view("side")

@@ -159,9 +159,13 @@ class EvidencePanel(QWidget):
 
     def set_folds(self, folds: list[Fold] | None, unit: str, dimension: int) -> None:
         """Fill the table; None while the folds are not known."""
-        size = "voxels" if unit == "px" else f"{unit}{'³' if dimension == 3 else '²'}"
+        of = "voxels" if dimension == 3 else "pixels"
         self.table.setRowCount(0)
-        self.table.setHorizontalHeaderLabels(["Voxels", f"Size, {size}", "Central"])
+        self.table.setHorizontalHeaderLabels(
+            [of.capitalize(), f"Size, {unit}{'³' if dimension == 3 else '²'}", "Central"]
+        )
+        # Where the spacing is unknown, their number is all that is known of their size.
+        self.table.setColumnHidden(1, unit == "px")
         if folds is None:
             self.fold_words.setText("")
             self.table.setVisible(False)
@@ -170,8 +174,8 @@ class EvidencePanel(QWidget):
         self.fold_words.setText(
             "No folds by either criterion."
             if not folds
-            else f"{len(folds)} folded region{'s' * (len(folds) > 1)}, {total} voxels. "
-            '"Central": voxels that fold by central differences too.'
+            else f"{len(folds)} folded region{'s' * (len(folds) > 1)}, {total} {of}. "
+            f'"Central": {of} that fold by central differences too.'
         )
         self.table.setVisible(bool(folds))
         shown = folds[:MOST_ROWS]

@@ -37,8 +37,8 @@ MAPS: dict[str, tuple[str, str]] = {
     "labels": ("Warped labels", "labels of the moving scan, carried over"),
     "fixed_labels": ("Known labels", "labels of the fixed scan, where they are known"),
 }
-#: log J where J is not positive; a fold, not extreme shrinkage.
-_NO_LOG = np.log(1e-8)
+#: log J where J is not positive, at most; a fold, not extreme shrinkage.
+NO_LOG = np.log(1e-8)
 _FOLD_COLOURS: dict[int | None, str] = {
     0: "transparent",
     1: "#ffd000",
@@ -113,7 +113,7 @@ def _picture(
     if mask is not None:
         data = np.where(mask.data != 0, data, np.float32(np.nan))
     if stem == "log_jacobian":
-        data = np.where(data > _NO_LOG, data, np.float32(np.nan))
+        data = np.where(data > NO_LOG, data, np.float32(np.nan))
         finite = np.abs(data[np.isfinite(data)])
         limit = max(float(np.percentile(finite, 99.5)), 0.1) if finite.size else 1.0
         limit = _round_up(limit)

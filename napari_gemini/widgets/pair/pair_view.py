@@ -20,7 +20,7 @@ from napari_gemini.widgets.pair.background import in_background
 from napari_gemini.widgets.pair.composition import EDGES, LABELS, WARPED, Composition
 from napari_gemini.widgets.pair.deformation_view import ARROWS, GRID, DeformationView
 from napari_gemini.widgets.pair.linked import LinkedCursor
-from napari_gemini.widgets.pair.map_layers import MAPS, map_layer, role_of
+from napari_gemini.widgets.pair.map_layers import MAPS, NO_LOG, map_layer, role_of
 from napari_gemini.widgets.pair.pair_data import PairData
 from napari_gemini.widgets.pair.partner import PartnerView
 from napari_gemini.widgets.pair.shown import (
@@ -279,7 +279,8 @@ class PairView(QObject):
             return words[0]
         log_jacobian, gss = pair.known("log_jacobian"), pair.known("gss")
         if log_jacobian is not None:
-            words.append(f"J {np.exp(float(log_jacobian.data[tuple(index)])):.2f}")
+            value = float(log_jacobian.data[tuple(index)])
+            words.append(f"J {np.exp(value):.2f}" if value > NO_LOG else "J ≤ 0, a fold")
         if gss is not None:
             words.append(f"GSS {float(gss.data[tuple(index)]):.2f}")
         return " · ".join(words)

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_gemini.study.landmarks import LandmarkPair
 from napari_gemini.volumes.geometry import FloatArray
+from napari_gemini.widgets.canvas.grid import CanvasGrid
 
 _FORMATS = "csv (*.csv);;Slicer point lists (*.mrk.json)"
 _EDITABLE = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEditable
@@ -88,6 +89,7 @@ class LandmarkPanel(QWidget):
         total: dict[str, float] | None,
         unit: str,
         can_undo: bool,
+        grids: tuple[CanvasGrid, CanvasGrid] | None = None,
     ) -> None:
         """Fill the table.
 
@@ -103,6 +105,8 @@ class LandmarkPanel(QWidget):
             Of distances.
         can_undo
             Whether there is a change to take back.
+        grids
+            Of the fixed and of the moving scan: how positions are said.
         """
         table = self.table
         table.blockSignals(True)
@@ -112,10 +116,16 @@ class LandmarkPanel(QWidget):
         error_title.setToolTip(
             "From where the deformation sends the fixed point to where the landmark is."
         )
+        here, there = grids or (None, None)
+        for column, grid in ((2, here), (3, there)):
+            title = table.horizontalHeaderItem(column)
+            assert title is not None
+            title.setToolTip("row, column" if grid and not grid.oriented else "R, A, S in mm")
         table.setRowCount(len(landmarks))
         for row, (mark, error) in enumerate(zip(landmarks, errors, strict=True)):
             words = "-" if not np.isfinite(error) else f"{error:.2f}"
-            for column, text in enumerate((mark.name, words, _numbers(mark.a), _numbers(mark.b))):
+            ends = _place(mark.a, here), _place(mark.b, there)
+            for column, text in enumerate((mark.name, words, *ends)):
                 item = QTableWidgetItem(text)
                 item.setFlags(_EDITABLE if column == 0 else _FIXED)
                 item.setToolTip("Double click to rename" if column == 0 else text)
@@ -160,8 +170,12 @@ def _button(text: str, tip: str) -> QPushButton:
     return button
 
 
-def _numbers(point: tuple[float, ...]) -> str:
-    return ", ".join(f"{x:.1f}" for x in point)
+def _place(point: tuple[float, ...], grid: CanvasGrid | None) -> str:
+    """Say where a landmark is: RAS mm, or row and column where the file knows no directions."""
+    numbers = np.array(point)
+    if grid is not None and not grid.oriented:
+        numbers = grid.data_to_voxel(grid.world_to_data(numbers))[:2][::-1]
+    return ", ".join(f"{x:.1f}" for x in numbers)
 
 
 def _error_words(total: dict[str, float] | None, unit: str) -> str:

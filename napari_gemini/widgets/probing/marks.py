@@ -13,6 +13,7 @@ from napari_gemini.volumes.geometry import FloatArray
 from napari_gemini.widgets.canvas.grid import CanvasGrid
 from napari_gemini.widgets.canvas.layers import INFO_KEY, LayerInfo, find_layers
 from napari_gemini.widgets.common.preferences import Preferences
+from napari_gemini.widgets.pair.linked import ROLE as CURSOR
 from napari_gemini.widgets.pair.pair_data import PairData
 from napari_gemini.widgets.pair.shown import put, same_selection
 from napari_gemini.widgets.probing.landmarks import Probe, Side
@@ -20,12 +21,13 @@ from napari_gemini.widgets.probing.viewers import grid_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Points
+    from napari.layers import Image, Layer, Points
 
 PROBE, SIMILARITY, LANDMARKS = "probe", "probe_similarity", "landmarks"
 _ROLES = (SIMILARITY, LANDMARKS, PROBE)
 #: Rows of the probe's layer: the probed point or its partner, the best match, the user's own.
 _SYMBOLS = ("cross", "ring", "star")
+_WORDS = ("", "best match", "mine")
 _SHARE = 0.75
 #: Of the longest side of a scan: how large a mark is.
 _SIZE = 0.035
@@ -57,7 +59,17 @@ def show_probe(
             layer = _probe_layer(grid, data, pair, preferences)
             put(viewer, layer)
         layer.data = data
-        layer.shown = shown
+        _hide(layer, grid, shown)
+
+
+def _hide(layer: Points, grid: CanvasGrid, shown: NDArray[np.bool_]) -> None:
+    """Let only some marks of a probe be seen.
+
+    napari heeds ``shown`` where it cuts slices alone, neither in flat scans nor in the 3D view.
+    """
+    layer.shown = shown
+    layer.size = np.where(shown, max(grid.shape) * _SIZE, 0.0)
+    layer.features = {"what": [w if on else "" for w, on in zip(_WORDS, shown, strict=True)]}
 
 
 def _rows(
@@ -76,6 +88,8 @@ def _rows(
         )
         if shown[k]:
             data[k] = np.clip(place, 0, high)
+    if shown.any():
+        data[~shown] = data[shown][0]  # of a mark of no size a dot may stay: under another one
     return data, shown
 
 
@@ -96,7 +110,7 @@ def _probe_layer(
         border_width=0.05,
         opacity=1.0,
         blending="translucent_no_depth",
-        features={"what": ["", "best match", "mine"]},
+        features={"what": list(_WORDS)},
         text={"string": "{what}", "size": 9, "color": "white", "translation": _beside(grid)},
         metadata={INFO_KEY: LayerInfo(PROBE, grid, provenance=provenance(pair))},
         **grid.layer_options(),
@@ -158,10 +172,19 @@ def show_similarity(
                 viewer.layers.remove(layer)
         layer = _similarity_layer(grid, lattice, data, stride, colormap, (low, high))
         put(viewer, layer)
+        _below_marks(viewer, layer)
     layer.contrast_limits_range = (-1.0, 1.0)
     layer.contrast_limits = (low, high)
     layer.metadata[INFO_KEY] = LayerInfo(SIMILARITY, lattice, provenance=provenance(pair, **facts))
     return low, high
+
+
+def _below_marks(viewer: ViewerModel, layer: Layer) -> None:
+    """Bring a map down to where it covers no mark."""
+    marks = {id(mark) for role in (PROBE, LANDMARKS, CURSOR) for mark in find_layers(viewer, role)}
+    places = [k for k, other in enumerate(viewer.layers) if id(other) in marks]
+    if places:
+        viewer.layers.move(viewer.layers.index(layer), min(places))
 
 
 def _similarity_layer(

@@ -177,6 +177,7 @@ class PairLandmarks:
             registration_error(pair, marks),
             pair.unit,
             self.marks.can_undo,
+            (grid_of(pair, "fixed"), grid_of(pair, "moving")),
         )
 
     def _draw(self) -> None:

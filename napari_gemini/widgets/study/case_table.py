@@ -235,6 +235,12 @@ class CaseTable(QWidget):
         self._reader = None if study is None else RowReader(study)
         self._turn += 1
         self.model.set_rows([], self.model.scheme)
+        if study is not None:
+            # An image is one slice: its name has better use for the room.
+            flat = study.dimension == 2
+            self.view.setColumnHidden(COLUMNS.index("Slices"), flat)
+            width = _WIDTHS["Case"] + (_WIDTHS["Slices"] if flat else 0)
+            self.view.setColumnWidth(COLUMNS.index("Case"), width)
         self.refresh()
 
     def refresh(self) -> None:

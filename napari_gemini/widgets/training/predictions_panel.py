@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import (
@@ -179,7 +178,7 @@ class PredictionsPanel(QWidget):
             self._end("warning", f"{len(failed)} cases could not be predicted: {first}")
         else:
             page = values.get("html")
-            where = f" The report is {Path(page).name} in its folder." if page else ""
+            where = f" The report is {page}." if page else ""
             self._end("info", f"{len(values.get('cases', []))} cases are predicted.{where}")
 
     def _end(self, level: Level, sentence: str) -> None:

@@ -132,12 +132,17 @@ def study_facts(study: Study, values: LabelValues) -> StudyFacts:
     labelled = study.cases_with("labelled", labels=True)
     found = dict.fromkeys(study.scheme.values, 0)
     unreadable = {}
+    blank = set()
     for case in labelled:
         try:
-            for value in values.of(study, case.id) & found.keys():
+            marked = values.of(study, case.id)
+            if not marked and study.is_blank(case.id):
+                blank.add(case.id)
+            for value in marked & found.keys():
                 found[value] += 1
         except (GeminiError, OSError) as error:
             unreadable[case.id] = str(error)
+    labelled = [case for case in labelled if case.id not in blank]
     return StudyFacts(
         scans=len(scans),
         missing=tuple(missing),

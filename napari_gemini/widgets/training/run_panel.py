@@ -55,6 +55,8 @@ LOSSES = {
     "gvs": "1 - GVS",
     "smooth": "smoothness",
 }
+#: Room for scores from 0 to 1: at the very ends the axis and the edge would hide their curve.
+_SCORES = (-0.04, 1.06)
 #: Sums of the others, on another scale.
 _SUMS = ("loss_correspondence", "loss_segmentation")
 
@@ -124,7 +126,7 @@ class RunPanel(QWidget):
         self.status.setWordWrap(True)
         self.status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.loss_plot = CurvesPlot("Losses", parent=self)
-        self.score_plot = CurvesPlot("Validation", y_range=(0.0, 1.06), height=130, parent=self)
+        self.score_plot = CurvesPlot("Validation", y_range=_SCORES, height=130, parent=self)
 
     def _lay_out(self) -> None:
         form = QFormLayout()

@@ -13,6 +13,7 @@ import pytest
 from qtpy.QtWidgets import QWidget
 
 from napari_gemini.engine.jobs import LoadVolumeJob, PingJob
+from napari_gemini.study.study import Study
 from napari_gemini.widgets.common.dock import Dock
 from napari_gemini.widgets.common.session import get_session
 from tests.gui.helpers import make_study
@@ -122,6 +123,60 @@ def test_a_closed_window_leaves_no_child_and_no_lock(make_napari_viewer, qtbot, 
     qtbot.waitUntil(lambda: session.closed, timeout=5_000)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
     assert not (tmp_path / "study" / "study.lock").exists()
+
+
+class _Broken:
+    def end(self) -> None:
+        raise AttributeError("half a window")
+
+
+def test_a_dock_that_fails_at_the_end_leaves_no_child_and_no_lock(
+    make_napari_viewer, qtbot, tmp_path
+):
+    session = get_session(make_napari_viewer())
+    study = make_study(tmp_path)
+    session.open_study(study.folder)
+    answers = []
+    session.engine.run(PingJob(), description="Asking", on_result=answers.append)
+    qtbot.waitUntil(lambda: bool(answers), timeout=20_000)
+    child, broken = psutil.Process(session.engine.client.pid), _Broken()
+    session.on_closed(broken.end)
+    session.close()
+    qtbot.waitUntil(
+        lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, timeout=20_000
+    )
+    assert Study.open(study.folder).writable
+
+
+_END = """
+import atexit
+import napari
+from qtpy.QtWidgets import QApplication
+atexit.register(print, "Python ends", flush=True)
+from napari_gemini.widgets.common.dock import Dock
+
+class Told(Dock):
+    def tear_down(self):
+        print("ended", "whole" if self.parent() is not None else "half", flush=True)
+        super().tear_down()
+
+viewer = napari.Viewer(show=False)
+dock = Told(viewer)
+viewer.window.add_dock_widget(dock)
+QApplication.processEvents()
+{close}
+"""
+
+
+@pytest.mark.parametrize("close", ["viewer.close()", "pass"])
+def test_a_program_that_ends_at_once_ends_its_docks_first(close):
+    """Later Python and Qt take the window apart, and ending half a dock aborts the program."""
+    script = _END.format(close=close)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ended whole\nPython ends" in done.stdout
 
 
 def test_a_dock_dies_with_its_window(make_napari_viewer, qtbot):

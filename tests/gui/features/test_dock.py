@@ -8,6 +8,7 @@ import weakref
 import numpy as np
 import psutil
 import pytest
+from qtpy.QtWidgets import QLabel
 
 from napari_gemini.volumes.reading import read_labels, read_volume
 from napari_gemini.widgets.canvas.layers import find_layers, image_layer, labels_layer
@@ -143,6 +144,9 @@ def test_plots_have_the_colours_of_the_window(features, qtbot):
     assert np.mean(plot.canvas.bgcolor.rgb) < 0.3
     viewer.theme = "light"
     qtbot.waitUntil(lambda: np.mean(plot.canvas.bgcolor.rgb) > 0.7)
+    # Greyed words are hard to read on a light background.
+    (hint,) = [one for one in dock.map.findChildren(QLabel) if "lasso" in one.text()]
+    assert hint.isEnabledTo(dock.map)
 
 
 @pytest.mark.parametrize("how", ["dock", "window"])

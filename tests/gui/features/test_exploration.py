@@ -105,3 +105,47 @@ def test_selected_voxels_are_where_they_are_in_the_file(name):
     assert points_under(found, elsewhere, 7) is None
     take_selection_away([viewer])
     assert not find_layers(viewer, SELECTION)
+
+
+def test_scans_of_one_grid_are_told_apart(tmp_path):
+    """Pictures of one size have the same grid: voxels of one are not painted on the other."""
+    affine = AFFINES["ras"]
+    files = [tmp_path / f"{name}.nii.gz" for name in "ab"]
+    scans = []
+    for file in files:
+        file.touch()
+        scans.append(Volume(np.zeros(SHAPE, np.float32), affine, path=file))
+    found = explored("ras")
+    found.image = np.arange(40) % 2
+    found.paths = tuple(files)
+    first, second = ViewerModel(), ViewerModel()
+    first.add_layer(image_layer(scans[0], "a"))
+    everything, colours = np.ones(40, bool), np.ones((40, 4))
+
+    # The second scan is not open; the first one is no place for its voxels.
+    assert show_selection([first], found, everything, colours, width=1) == 1
+    second.add_layer(image_layer(scans[1], "b"))
+    assert show_selection([first, second], found, everything, colours, width=1) == 2
+    for number, viewer in enumerate((first, second)):
+        (layer,) = find_layers(viewer, SELECTION)
+        painted = found.grids[number].from_canvas(np.asarray(layer.data)) > 0
+        assert painted.sum() == 20
+        assert painted[tuple(found.index[found.image == number].T)].all()
+
+    # The other way: a label on one scan is no label on the other.
+    labels = second.add_layer(labels_layer(Volume(np.ones(SHAPE, np.uint8), affine), "own"))
+    under = points_under(found, labels, 1, [first, second])
+    assert np.array_equal(under, found.image == 1)
+
+    # Both in one viewer: neither takes the other's layer.
+    third = ViewerModel()
+    for scan in scans:
+        third.add_layer(image_layer(scan, scan.path.name))
+    assert show_selection([third], found, everything, colours, width=1) == 2
+    assert len(find_layers(third, SELECTION)) == 2
+
+    # The study knows its cases by name, whatever file served.
+    found.cases = ("case1", "case2")
+    other = ViewerModel()
+    other.add_layer(image_layer(scans[0], "a", case="case3"))
+    assert show_selection([other], found, everything, colours) == 0

@@ -8,8 +8,10 @@ from napari.layers import Image, Labels, Points, Shapes, Vectors
 
 from napari_gemini.errors import InputError
 from napari_gemini.volumes.applying import apply_field
+from napari_gemini.volumes.volume import Volume
 from napari_gemini.widgets.canvas.layers import image_layer, labels_layer, layer_info
 from napari_gemini.widgets.pair.apply_layers import carry_layer, side_of
+from napari_gemini.widgets.pair.pair_data import PairData
 from tests.gui.pair.helpers import make_pair, true_inverse, true_map
 
 MOVING_VOXEL = (15, 13, 10)
@@ -113,6 +115,20 @@ def test_which_scan_a_layer_lies_on(pair):
     assert side_of(pair, image_layer(pair.moving, "m")) == "moving"
     assert side_of(pair, image_layer(pair.fixed, "f")) == "fixed"
     assert side_of(pair, Points([[0, 0, 0]])) is None
+
+
+def test_scans_of_one_grid_are_told_apart_by_file_case_and_canvas(pair, tmp_path):
+    """Pictures of one size, and scans resampled to one space, have the same grid."""
+    fixed = Volume(pair.fixed.data, pair.fixed.affine, path=tmp_path / "f.nii.gz")
+    moving = Volume(pair.fixed.data, pair.fixed.affine, path=tmp_path / "m.nii.gz")
+    same = PairData(fixed, moving, pair.there, pair.there, fixed_case="f", moving_case="m")
+    assert side_of(same, image_layer(fixed, "f"), "moving") == "fixed"
+    assert side_of(same, image_layer(moving, "m"), "fixed") == "moving"
+    painted = Volume(np.ones(pair.fixed.shape, np.uint8), pair.fixed.affine)
+    assert side_of(same, labels_layer(painted, "labels", case="m"), "fixed") == "moving"
+    assert side_of(same, labels_layer(painted, "labels"), "fixed") == "fixed"
+    assert side_of(same, labels_layer(painted, "labels"), "moving") == "moving"
+    assert side_of(same, labels_layer(painted, "labels")) is None
 
 
 def test_the_dock_puts_each_result_where_it_belongs(open_pair, qtbot, pair):

@@ -13,6 +13,7 @@ from napari_gemini.errors import InputError
 from napari_gemini.volumes.volume import Volume
 from napari_gemini.widgets.canvas.layers import layer_info
 from napari_gemini.widgets.pair.export import export_pair
+from napari_gemini.widgets.pair.folds import Fold
 from napari_gemini.widgets.pair.map_layers import MAPS, role_of
 from napari_gemini.widgets.pair.shown import first, world_to_data
 from tests.gui.pair.helpers import make_pair, true_map
@@ -189,4 +190,11 @@ def test_flat_scans_have_everything_but_slices(open_pair, qtbot):
     dock.view.cursor.jump_to("fixed", fixed.voxel_to_world([12, 9]))
     assert "row 9.0 column 12.0" in dock.partner.words
     assert "px" in dock.look_panel.partner.text()
-    assert dock.evidence_panel.unit.text() == "px"
+    maps = dock.evidence_panel
+    assert maps.unit.text() == "px"
+    pair.keep("log_jacobian", fixed.with_data(np.full((40, 30), np.log(1e-9), np.float32)))
+    assert dock.view.words_of(fixed.voxel_to_world([12, 9])).endswith("J ≤ 0, a fold")
+    dock.controls.set_folds([Fold(5, 5.0, 2, (12, 9))])
+    assert "1 folded region, 5 pixels" in maps.fold_words.text()
+    assert maps.table.horizontalHeaderItem(0).text() == "Pixels"
+    assert maps.table.isColumnHidden(1)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import psutil
+import pytest
+from napari.components import ViewerModel
 from qtpy.QtCore import QPoint, Qt
 
 from napari_gemini.study.landmarks import LandmarkPair
+from napari_gemini.volumes.displacement import identity_field
+from napari_gemini.volumes.volume import Volume
 from napari_gemini.widgets.canvas.layers import find_layers, layer_info
+from napari_gemini.widgets.common.preferences import Preferences
 from napari_gemini.widgets.common.session import get_session
+from napari_gemini.widgets.pair.pair_data import PairData
 from napari_gemini.widgets.pair.shown import data_to_world
 from napari_gemini.widgets.probing.dock import ProbeDock
-from napari_gemini.widgets.probing.marks import LANDMARKS, PROBE, SIMILARITY
+from napari_gemini.widgets.probing.landmarks import Probe
+from napari_gemini.widgets.probing.marks import LANDMARKS, PROBE, SIMILARITY, show_probe
 from tests.gui.helpers import make_study
 from tests.gui.mouse import LEFT, move, wait_until_still
 from tests.gui.pair.helpers import make_pair, true_inverse, true_map
@@ -72,6 +80,9 @@ def test_a_click_in_either_scan_finds_its_partner(probing, qtbot):
 
     qtbot.waitUntil(lambda: len(asked) == 1, timeout=60_000)
     (heat,) = find_layers(partner.model, SIMILARITY)
+    layers = partner.model.layers
+    assert layers.index(heat) < layers.index(find_layers(partner.model, PROBE)[0])
+    assert layers.index(heat) < layers.index(find_layers(partner.model, "cursor")[0])
     assert heat.data.shape == pair.moving_grid.shape
     assert np.allclose(heat.scale, pair.moving_grid.spacing)
     peak = np.unravel_index(np.argmax(heat.data), heat.data.shape)
@@ -173,6 +184,50 @@ def test_landmarks_of_cases_are_saved_in_the_study(probing, qtbot, tmp_path):
     dock.landmarks.add([LandmarkPair("L2", (1.0, 2.0, 3.0), (4.0, 5.0, 6.0))])
     assert dock.messages.level == "error"
     assert len(dock.landmarks) == 2
+
+
+def flat_pair() -> PairData:
+    image = np.random.default_rng(0).uniform(0, 255, (40, 30)).astype(np.float32)
+    fixed, moving = (Volume(image, np.eye(4), spacing_known=False) for _ in range(2))
+    return PairData(fixed, moving, identity_field(fixed), identity_field(moving))
+
+
+@pytest.mark.parametrize("display", [2, 3])
+def test_what_a_probe_does_not_have_is_not_drawn(display):
+    """napari draws every point of a flat layer and of the 3D view, ``shown`` or not."""
+    pair = flat_pair() if display == 2 else make_pair()
+    viewers = {"fixed": ViewerModel(ndisplay=display), "moving": ViewerModel(ndisplay=display)}
+    middle = pair.fixed.voxel_to_world((np.array(pair.fixed.shape) - 1) // 2)
+    partner = pair.map_fixed_to_moving(middle)
+    probe = Probe("fixed", middle, partner)
+
+    def drawn(side):
+        (layer,) = find_layers(viewers[side], PROBE)
+        words = layer.features["what"]
+        assert not any(words[layer.size == 0])
+        return [str(one) for one in words[layer.size > 0]]
+
+    show_probe(viewers, pair, probe, Preferences())
+    assert (drawn("fixed"), drawn("moving")) == ([""], [""])
+    # Of a mark of no size a dot may stay: it lies under one that is seen.
+    (layer,) = find_layers(viewers["fixed"], PROBE)
+    assert np.ptp(np.asarray(layer.data), axis=0).max() == 0
+    show_probe(viewers, pair, replace(probe, best=partner + 1), Preferences())
+    assert (drawn("fixed"), drawn("moving")) == ([""], ["", "best match"])
+    show_probe(viewers, pair, replace(probe, chosen=partner), Preferences())
+    assert (drawn("fixed"), drawn("moving")) == ([""], ["", "mine"])
+
+
+def test_the_table_of_landmarks_says_row_and_column_of_flat_scans(probing):
+    """As the words of the probe do; positions in files stay as they are."""
+    pair = flat_pair()
+    _, _, dock = probing(pair)
+    place = tuple(pair.fixed.voxel_to_world([12, 9]))
+    dock.landmarks.add([LandmarkPair("L1", place, place)])
+    table = dock.landmark_panel.table
+    assert table.item(0, 2).text() == "9.0, 12.0"
+    assert table.item(0, 3).text() == "9.0, 12.0"
+    assert table.horizontalHeaderItem(2).toolTip() == "row, column"
 
 
 def test_without_a_pair_or_with_a_wrong_model_it_says_so(probing, qtbot, tmp_path):

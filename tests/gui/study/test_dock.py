@@ -16,6 +16,7 @@ from qtpy.QtCore import Qt
 from napari_gemini.study.scheme import LabelScheme
 from napari_gemini.study.study import Study
 from napari_gemini.study.summary import LabelSummary
+from napari_gemini.volumes.pictures import write_png
 from napari_gemini.widgets.common.session import get_session
 from napari_gemini.widgets.study.case_panel import oblique_words
 from napari_gemini.widgets.study.case_table import CaseTable
@@ -38,6 +39,22 @@ def _cell(dock: StudyDock, case: str, column: str) -> str:
     row = [row.case for row in dock.table.model.rows].index(case)
     index = dock.table.model.index(row, COLUMNS.index(column))
     return dock.table.model.data(index, Qt.ItemDataRole.DisplayRole)
+
+
+def test_flat_cases_have_no_slices_to_count(qtbot, study, tmp_path):
+    table = CaseTable()
+    qtbot.addWidget(table)
+    slices, case = COLUMNS.index("Slices"), COLUMNS.index("Case")
+    table.set_study(study)
+    assert not table.view.isColumnHidden(slices)
+    narrow = table.view.columnWidth(case)
+    (tmp_path / "flat").mkdir()
+    for name in "ab":
+        write_png(tmp_path / "flat" / f"{name}.png", np.arange(72, dtype=np.uint8).reshape(8, 9))
+    table.set_study(Study.create(tmp_path / "flat-study", [tmp_path / "flat"]))
+    assert table.view.isColumnHidden(slices)
+    assert table.view.columnWidth(case) > narrow
+    table.stop()
 
 
 def test_the_table_fills_and_a_click_shows_a_case(dock, study, qtbot):

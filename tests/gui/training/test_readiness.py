@@ -55,6 +55,14 @@ def test_too_few_labels_and_unfinished_ones_are_said(tmp_path):
     assert "case1" in check.words
 
 
+def test_a_case_painted_and_emptied_is_not_counted(tmp_path):
+    study = ready_study(tmp_path, cases=3, labelled=2)
+    study.save_labels("case1", np.zeros_like(study.load_labels("case1").data))
+    assert "2 of 5" in answers(study)["Labelled scans"].words, "done: nothing is there"
+    study.set_case("case1", status="started")
+    assert "1 of 5" in answers(study)["Labelled scans"].words
+
+
 def test_no_labels_at_all_keeps_from_starting(tmp_path):
     study = ready_study(tmp_path, cases=3, labelled=1)
     study.set_case("case0", role="unlabelled")

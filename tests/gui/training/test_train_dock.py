@@ -42,6 +42,10 @@ def test_a_training_is_followed_watched_stopped_and_resumed(make_napari_viewer, 
 
     # Curves grow.
     qtbot.waitUntil(lambda: len(dock.run.score_plot.curves) > 0, timeout=TIMEOUT)
+    # A score of 0 or 1 is not on the axis or the edge, where nobody sees its curve.
+    low, high = dock.run.score_plot.limits[1]
+    assert low < 0
+    assert high > 1
     terms = dock.run.loss_plot.curves
     assert {"1 - GSS", "1 - GVS", "smoothness", "segmentation"} == set(terms)
     assert all(len(curve.points) >= 1 for curve in terms.values())
