@@ -19,7 +19,7 @@ from benchmarks.evidence.data import Data, load
 from benchmarks.evidence.features import stage_shares, true_positives
 from benchmarks.evidence.fields import LatePositive, OneWay
 from benchmarks.evidence.scores import deformation, feature_health
-from benchmarks.evidence.tables import correlation, read_rows, table, with_gains
+from benchmarks.evidence.tables import closures, correlation, read_rows, table, with_gains
 from benchmarks.evidence.training import SMOKE, Bench, fine_tuned, label_settings, pretrain
 from napari_gemini.learning.cohort import Cohort
 from napari_gemini.learning.objectives.base import PairBatch
@@ -263,3 +263,18 @@ def test_gains_are_over_scratch_of_the_same_seed() -> None:
     assert [row.get("dice gain") for row in gained] == [None, None, 0.25, pytest.approx(-0.1), None]
     assert gained[2]["dice_pool gain"] == pytest.approx(-0.1)
     assert "dice_pool gain" not in gained[3]
+
+
+def test_closure_is_the_share_of_the_gap_with_the_same_seed() -> None:
+    def row(seed: int, setting: str, cases: list[float]) -> dict[str, object]:
+        return {"seed": seed, "setting": setting, "held_back_cases": cases}
+
+    rows = [
+        row(0, "five labels", [0.5, 0.6]),
+        row(0, "gemini-semi", [0.6, 0.7]),
+        row(0, "all labels", [0.9, 1.0]),
+        row(1, "five labels", [0.5, 0.6]),
+    ]
+    assert closures(rows) == [
+        "seed 0: gemini-semi gains 0.1000 (0.1000 to 0.1000) and closes 25% (25% to 25%) of the gap"
+    ]
