@@ -10,6 +10,7 @@ makes every run a few steps long, to see that it works.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -57,6 +58,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--settings", nargs="+", help="only these settings of the experiment")
     parser.add_argument("--cache", type=Path, help="keeps pre-trained weights between runs")
     parser.add_argument("--out", type=Path, help="rows as JSON, one a line")
+    parser.add_argument("--pretrain", type=int, metavar="STEPS", help="of a pre-training")
+    parser.add_argument("--tune", type=int, metavar="STEPS", help="of a fine-tuning")
     parser.add_argument("--smoke", action="store_true", help="a few steps each")
     return parser.parse_args(arguments)
 
@@ -71,8 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     data = load(options.data, options.data_folder, smoke=options.smoke)
     sizes = SMOKE if options.smoke else SIZES[options.data]
-    bench = Bench(data, sizes, options.seed, options.cache)
-    common = {"experiment": options.experiment, "data": options.data, "seed": options.seed}
+    steps = {k: getattr(options, k) or getattr(sizes, k) for k in ("pretrain", "tune")}
+    bench = Bench(data, dataclasses.replace(sizes, **steps), options.seed, options.cache)
+    common = {"experiment": options.experiment, "data": options.data, "seed": options.seed} | steps
     done = {row["setting"] for row in rows if common.items() <= row.items()}
     for setting, job in EXPERIMENTS[options.experiment](bench, options.objectives).items():
         if setting in done or (options.settings and setting not in options.settings):

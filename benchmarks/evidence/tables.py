@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 Row = dict[str, Any]
-FACTS = ("experiment", "data", "seed", "setting", "cpu_seconds", "curve")
+FACTS = ("experiment", "data", "seed", "setting", "cpu_seconds", "curve", "pretrain", "tune")
+#: What the rows of one table have in common.
+KIND = ("experiment", "data", "pretrain", "tune")
 #: Experiments that compare starts, and the scores that are compared.
 COMPARED = ("few-shot", "quarter")
 SCORES = ("dice", "dice_pool")
@@ -25,11 +27,12 @@ def read_rows(file: Path) -> list[Row]:
 
 def print_tables(rows: Sequence[Row]) -> None:
     """Print every experiment in the rows."""
-    kinds = dict.fromkeys((row["experiment"], row["data"]) for row in rows)
-    for experiment, data in kinds:
-        own = [r for r in rows if (r["experiment"], r["data"]) == (experiment, data)]
-        seconds = sum(row["cpu_seconds"] for row in own)
-        print(f"\n{experiment}, {data}: {seconds / 60:.1f} CPU-minutes\n")
+    kinds = dict.fromkeys(tuple(row.get(name) for name in KIND) for row in rows)
+    for kind in kinds:
+        experiment, data, pretrain, tune = kind
+        own = [row for row in rows if tuple(row.get(name) for name in KIND) == kind]
+        minutes = sum(row["cpu_seconds"] for row in own) / 60
+        print(f"\n{experiment}, {data}, steps {pretrain} and {tune}: {minutes:.1f} CPU-minutes\n")
         if experiment == "curve":
             print("\n".join(curve_table(own)))
             continue

@@ -278,3 +278,13 @@ def test_closure_is_the_share_of_the_gap_with_the_same_seed() -> None:
     assert closures(rows) == [
         "seed 0: gemini-semi gains 0.1000 (0.1000 to 0.1000) and closes 25% (25% to 25%) of the gap"
     ]
+
+
+def test_steps_of_the_command_are_those_of_the_runs_and_of_the_rows(tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    command = ["quarter", "--smoke", "--settings", "scratch", "--out", str(out), "--tune"]
+    main([*command, "1"])
+    main([*command, "3"])
+    main([*command, "3"])
+    rows = read_rows(out)
+    assert [(row["pretrain"], row["tune"]) for row in rows] == [(2, 1), (2, 3)]
