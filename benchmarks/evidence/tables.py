@@ -16,6 +16,8 @@ KIND = ("experiment", "data", "pretrain", "tune")
 #: Experiments that compare starts, and the scores that are compared.
 COMPARED = ("few-shot", "quarter")
 SCORES = ("dice", "dice_pool")
+#: Percentiles that bound 95 % of the draws of a bootstrap.
+INTERVAL = (2.5, 97.5)
 
 
 def read_rows(file: Path) -> list[Row]:
@@ -46,12 +48,12 @@ def print_tables(rows: Sequence[Row]) -> None:
 def with_gains(rows: Sequence[Row], base: str = "scratch") -> list[Row]:
     """Return the rows with what each score gained over that of `base` with the same seed."""
     bases = {row["seed"]: row for row in rows if row["setting"] == base}
-    gains = []
+    gained = []
     for row in rows:
-        own = bases.get(row["seed"])
-        names = [] if own is None or own is row else [n for n in SCORES if n in row and n in own]
-        gains.append(row | {f"{name} gain": row[name] - own[name] for name in names if own})
-    return gains
+        other = {} if row["setting"] == base else bases.get(row["seed"], {})
+        names = [name for name in SCORES if name in row and name in other]
+        gained.append(row | {f"{name} gain": row[name] - other[name] for name in names})
+    return gained
 
 
 def table(rows: Sequence[Row]) -> list[str]:
@@ -99,10 +101,11 @@ def closures(rows: Sequence[Row], repeats: int = 5000) -> list[str]:
         gain = cases["gemini-semi"] - cases["five labels"]
         gap = cases["all labels"] - cases["five labels"]
         drawn = np.random.default_rng(0).integers(0, len(gap), (repeats, len(gap)))
-        low, high = np.percentile(gain[drawn].mean(1) / gap[drawn].mean(1), [2.5, 97.5])
-        lower, upper = np.percentile(gain[drawn].mean(1), [2.5, 97.5])
+        gains = gain[drawn].mean(1)
+        least, most = np.percentile(gains, INTERVAL)
+        low, high = np.percentile(gains / gap[drawn].mean(1), INTERVAL)
         lines.append(
-            f"seed {seed}: gemini-semi gains {gain.mean():.4f} ({lower:.4f} to {upper:.4f}) and "
+            f"seed {seed}: gemini-semi gains {gain.mean():.4f} ({least:.4f} to {most:.4f}) and "
             f"closes {gain.mean() / gap.mean():.0%} ({low:.0%} to {high:.0%}) of the gap"
         )
     return lines
