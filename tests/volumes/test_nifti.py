@@ -28,11 +28,6 @@ from tests.volumes.helpers import (
 )
 
 
-@pytest.fixture
-def ramp() -> np.ndarray:
-    return np.arange(5 * 6 * 7, dtype=np.int16).reshape(5, 6, 7)
-
-
 @PROPERTY
 @given(st.data())
 def test_a_marker_keeps_its_place(tmp_path_factory: Any, data: st.DataObject) -> None:

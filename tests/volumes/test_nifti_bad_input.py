@@ -19,11 +19,6 @@ from tests.volumes.helpers import (
 )
 
 
-@pytest.fixture
-def ramp() -> np.ndarray:
-    return np.arange(5 * 6 * 7, dtype=np.int16).reshape(5, 6, 7)
-
-
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 def test_missing_empty_and_foreign_files(tmp_path: Path, name: str) -> None:
     refused(tmp_path / name, "does not exist")
