@@ -40,6 +40,12 @@ class NetworkSettings(Settings):
         multiple_of=4,
     )
     classes: int = Field(2, ge=1, le=512, description="output channels of the segmentation head")
+    head_width: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="channels between features and classes; none: as many as the classes need",
+    )
     overlapping: bool = Field(False, description="sigmoid per label instead of one softmax")
     field_stride: int = Field(
         1, ge=1, le=4, description="the deformer works on features averaged over this many voxels"
@@ -279,7 +285,7 @@ def preset(name: PresetName, dimension: Literal[2, 3] = 3) -> TrainSettings:
             labelled_per_step=1 if dimension == 3 else 5,
             checkpoint_every=500,
             validate_every=1000,
-            network=NetworkSettings(dimension=dimension, base_width=32),
+            network=NetworkSettings(dimension=dimension, base_width=32, head_width=16),
         )
     return TrainSettings(
         preset="standard",

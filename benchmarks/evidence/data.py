@@ -29,7 +29,7 @@ Arrays = dict[str, NDArray[Any]]
 FILES: dict[str, tuple[str, tuple[int, ...], float, bool]] = {
     "hearts": ("heart2d", (48, 48), 8 / 3, True),
     "hippocampus": ("hippocampus", (32, 32, 32), 2.0, False),
-    "brains": ("brain", (48, 48, 48), 4.0, False),
+    "brains": ("brain", (32, 48, 32), 5.0, False),
 }
 NAMES = ("phantom", *FILES)
 FIVE = 5

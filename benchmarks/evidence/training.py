@@ -55,6 +55,9 @@ class Sizes:
         Channels of the finest stage.
     arms
         Steps of each training of the shortfall.
+    rate
+        Learning rate with labels; many small structures are found in few steps at a higher one
+        only.
     """
 
     pretrain: int
@@ -64,13 +67,14 @@ class Sizes:
     labelled: int
     width: int = 8
     arms: int = 1000
+    rate: float = 1e-3
 
 
 SIZES = {
     "hearts": Sizes(pretrain=1500, tune=900, train=200, scans=4, labelled=2),
     "phantom": Sizes(pretrain=300, tune=240, train=300, scans=4, labelled=2),
     "hippocampus": Sizes(pretrain=300, tune=300, train=300, scans=2, labelled=1),
-    "brains": Sizes(pretrain=100, tune=200, train=100, scans=2, labelled=1),
+    "brains": Sizes(pretrain=200, tune=600, train=300, scans=2, labelled=1, rate=3e-3),
 }
 SMOKE = Sizes(pretrain=2, tune=2, train=4, scans=4, labelled=2, width=4, arms=2)
 
@@ -145,6 +149,7 @@ def label_settings(bench: Bench, objective: str, steps: int, changes: Changes) -
         preset=None,
         objective=objective,
         steps=steps,
+        learning_rate=bench.sizes.rate,
         seed=bench.seed,
         precision="fp32",
         labelled_per_step=bench.sizes.labelled,

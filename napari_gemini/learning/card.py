@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from napari_gemini.errors import ModelError
 from napari_gemini.settings import NetworkSettings
@@ -130,6 +130,17 @@ class ModelCard(BaseModel):
     dtype: str = "float32"
     about: About | None = None
     extra: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _heads_were_half_the_features(cls, content: Any) -> Any:
+        """Complete cards from before the setting ``head_width``, unless no head was trained."""
+        network = content.get("network") if isinstance(content, dict) else None
+        if not isinstance(network, dict) or "head_width" in network:
+            return content
+        if "head" not in content.get("trained", ["head"]) or "base_width" not in network:
+            return content
+        return content | {"network": network | {"head_width": network["base_width"] // 2}}
 
     @property
     def deforms(self) -> bool:

@@ -54,7 +54,7 @@ _RULES: tuple[tuple[re.Pattern[str], Any], ...] = (
     (re.compile(r"res_conv\.([013])\.(weight|bias)"), lambda m: f"head.{m[1]}.{m[2]}"),
 )
 _FIRST = "unet.inc.double_conv.0.weight"
-_LAST = "res_conv.3.weight"
+_HIDDEN, _LAST = "res_conv.0.weight", "res_conv.3.weight"
 _GVSL = ("f_conv.", "sp_conv.", "out_flow.", "fc_rot.", "fc_scl.", "fc_trans.", "fc_shear.")
 _SHOWN = 5
 
@@ -203,6 +203,7 @@ def _network_of(tensors: Mapping[str, Tensor], path: Path) -> NetworkSettings:
                 "dimension": first.ndim - 2,
                 "base_width": first.shape[0],
                 "classes": max(2, _classes(tensors)),
+                "head_width": _head_width(tensors),
             }
         )
     except ValidationError:
@@ -216,6 +217,12 @@ def _classes(tensors: Mapping[str, Tensor]) -> int:
     """Return the outputs of the segmentation head; 0 where it restores images or is another."""
     last = tensors.get(_LAST)
     return int(last.shape[0]) if last is not None and last.ndim > 1 and last.shape[0] > 1 else 0
+
+
+def _head_width(tensors: Mapping[str, Tensor]) -> int | None:
+    """Return the hidden channels of the segmentation head, None where there is none."""
+    hidden = tensors.get(_HIDDEN)
+    return int(hidden.shape[0]) if hidden is not None and _classes(tensors) else None
 
 
 def _translate(

@@ -39,6 +39,22 @@ def too_small_for_bf16(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.ndim == 5 and min(x.shape[2:]) < SMALLEST_BF16_AXIS
 
 
+def group_norm(channels: int, per_group: int = CHANNELS_PER_GROUP) -> nn.GroupNorm:
+    """Return group normalisation with `per_group` channels a group, or the next more that divide.
+
+    Parameters
+    ----------
+    channels
+        Channels of the input; fewer than `per_group` make one group.
+    per_group
+        Channels of a group.
+    """
+    groups = max(1, channels // per_group)
+    while channels % groups:
+        groups -= 1
+    return nn.GroupNorm(groups, channels)
+
+
 class ConvNormAct(nn.Sequential):
     """Convolution 3^d, group normalisation with 8 channels a group, leaky ReLU (0.2).
 
@@ -53,7 +69,7 @@ class ConvNormAct(nn.Sequential):
     def __init__(self, dimension: int, inputs: int, outputs: int) -> None:
         super().__init__(
             conv(dimension, inputs, outputs),
-            nn.GroupNorm(max(1, outputs // CHANNELS_PER_GROUP), outputs),
+            group_norm(outputs),
             nn.LeakyReLU(LEAK, inplace=True),
         )
 

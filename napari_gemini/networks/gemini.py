@@ -32,7 +32,7 @@ class GeminiNetwork(nn.Module):
         dimension, width = settings.dimension, settings.base_width
         self.backbone = BACKBONES[settings.backbone](dimension, width)
         self.deformer = Deformer(dimension, width, settings.field_stride, settings.flow_init)
-        self.head = Head(dimension, width, settings.classes)
+        self.head = Head(dimension, width, settings.classes, settings.head_width)
 
     def features(self, image: Tensor) -> Tensor:
         """Return one feature vector for each voxel: (B, 1, *S) -> (B, F, *S)."""

@@ -4,13 +4,35 @@ from __future__ import annotations
 
 from torch import nn
 
-from napari_gemini.networks.blocks import LEAK, conv, initialise_kaiming
+from napari_gemini.networks.blocks import LEAK, conv, group_norm, initialise_kaiming
 
 CHANNELS_PER_GROUP = 4
+#: What the paper's head has between 32 features and up to 29 classes.
+LEAST_HIDDEN = 16
+#: Many classes get as many hidden channels as there are, up to here: each costs at full resolution.
+MOST_FOR_CLASSES = 32
+
+
+def hidden_channels(features: int, outputs: int) -> int:
+    """Return how many channels a head has between its two convolutions.
+
+    Half the features, as in the paper, is a bottleneck where the backbone is narrow: with 8
+    features, 4 channels have to tell all classes apart. Two structures then are learned in some
+    trainings only, and 26 hardly ever (docs/results.md).
+
+    Parameters
+    ----------
+    features
+        Channels of the backbone's features.
+    outputs
+        Classes, or 1 for a restored image.
+    """
+    for_classes = min(MOST_FOR_CLASSES, -(-outputs // CHANNELS_PER_GROUP) * CHANNELS_PER_GROUP)
+    return max(features // 2, LEAST_HIDDEN, for_classes)
 
 
 class Head(nn.Sequential):
-    """Convolution 3^d to half the features, group norm, leaky ReLU, convolution 1^d to the outputs.
+    """Convolution 3^d, group norm, leaky ReLU, convolution 1^d to the outputs.
 
     Parameters
     ----------
@@ -20,13 +42,17 @@ class Head(nn.Sequential):
         Channels of the backbone's features.
     outputs
         Classes (segmentation logits) or 1 (restored image).
+    hidden
+        Channels between the two; None for those of :func:`hidden_channels`.
     """
 
-    def __init__(self, dimension: int, features: int, outputs: int) -> None:
-        hidden = features // 2
+    def __init__(
+        self, dimension: int, features: int, outputs: int, hidden: int | None = None
+    ) -> None:
+        hidden = hidden_channels(features, outputs) if hidden is None else hidden
         super().__init__(
             conv(dimension, features, hidden),
-            nn.GroupNorm(max(1, hidden // CHANNELS_PER_GROUP), hidden),
+            group_norm(hidden, CHANNELS_PER_GROUP),
             nn.LeakyReLU(LEAK, inplace=True),
             conv(dimension, hidden, outputs, kernel=1),
         )

@@ -39,6 +39,27 @@ def test_widths_give_the_series_of_appendix_c(width: int, millions: float) -> No
     assert count_parameters(UNet(2, width)) / 1e6 == pytest.approx(millions, abs=0.006)
 
 
+@pytest.mark.parametrize(
+    ("features", "outputs", "hidden"),
+    [(32, 1, 16), (32, 8, 16), (64, 8, 32), (8, 1, 16), (8, 3, 16), (8, 27, 28), (16, 140, 32)],
+)
+def test_a_head_is_no_bottleneck_for_its_classes(features: int, outputs: int, hidden: int) -> None:
+    head = build_network(NetworkSettings(dimension=2, base_width=features, classes=outputs)).head
+    assert head[0].out_channels == hidden
+
+
+def test_a_set_width_of_the_head_is_kept() -> None:
+    settings = NetworkSettings(dimension=2, base_width=32, classes=29, head_width=16)
+    assert build_network(settings).head[0].out_channels == 16
+
+
+@pytest.mark.parametrize("width", [12, 20, 28, 44])
+def test_every_width_that_is_allowed_can_be_built(width: int) -> None:
+    network = build_network(NetworkSettings(dimension=2, base_width=width, classes=5))
+    features = network.features(torch.rand(1, 1, 16, 16))
+    assert network.segment(features).shape == (1, 5, 16, 16)
+
+
 def test_receptive_field_of_the_deformer_is_26(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch.nn.functional as F
 
