@@ -269,6 +269,8 @@ def preset(name: PresetName, dimension: Literal[2, 3] = 3) -> TrainSettings:
         return TrainSettings(
             preset="quick",
             steps=500,
+            # So few steps reach small structures at this rate only (docs/results.md).
+            learning_rate=3e-3,
             checkpoint_every=100,
             validate_every=100,
             correspondence_every=2,
@@ -295,6 +297,8 @@ def preset(name: PresetName, dimension: Literal[2, 3] = 3) -> TrainSettings:
 
 #: Steps of a pre-training by preset; the last is what the GEMINI paper did.
 _PRETRAINING_STEPS: dict[PresetName, int] = {"quick": 500, "standard": 20_000, "paper": 200_000}
+#: Highest learning rate of a pre-training, unless asked for.
+PRETRAINING_RATE = 1e-3
 #: Scans of a step in 2D and 3D, for objectives that compare the scans of a step.
 _SCANS_PER_STEP: dict[str, tuple[int, int]] = {
     "pix2rep": (8, 2),
@@ -324,6 +328,8 @@ def pretraining_preset(
         "steps": _PRETRAINING_STEPS[name],
         "use_labels": False,
         "shape_transfer": 0.0,
+        # Higher ones draw the features of a short run together.
+        "learning_rate": min(data["learning_rate"], PRETRAINING_RATE),
     }
     if objective in _SCANS_PER_STEP:
         data["pairs_per_step"] = _SCANS_PER_STEP[objective][dimension - 2]

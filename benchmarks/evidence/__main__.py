@@ -29,6 +29,7 @@ from napari_gemini.settings import PRETRAINING
 
 EXPERIMENTS: dict[str, Callable[[Bench, list[str] | None], Jobs]] = {
     "few-shot": labels.few_shot,
+    "frozen": labels.frozen,
     "quarter": labels.quarter,
     "tuning-course": labels.tuning_course,
     "clusters": features.clusters,
@@ -43,6 +44,8 @@ EXPERIMENTS: dict[str, Callable[[Bench, list[str] | None], Jobs]] = {
     "widths": labels.widths,
     "shortfall": labels.shortfall,
 }
+#: Attributes of :class:`.Sizes` that options change.
+SIZE_OPTIONS = ("pretrain", "pretrain_rate", "tune")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -59,6 +62,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, help="keeps pre-trained weights between runs")
     parser.add_argument("--out", type=Path, help="rows as JSON, one a line")
     parser.add_argument("--pretrain", type=int, metavar="STEPS", help="of a pre-training")
+    parser.add_argument("--pretrain-rate", type=float, metavar="RATE", help="of a pre-training")
     parser.add_argument("--tune", type=int, metavar="STEPS", help="of a fine-tuning")
     parser.add_argument("--smoke", action="store_true", help="a few steps each")
     return parser.parse_args(arguments)
@@ -74,9 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     data = load(options.data, options.data_folder, smoke=options.smoke)
     sizes = SMOKE if options.smoke else SIZES[options.data]
-    steps = {k: getattr(options, k) or getattr(sizes, k) for k in ("pretrain", "tune")}
-    bench = Bench(data, dataclasses.replace(sizes, **steps), options.seed, options.cache)
-    common = {"experiment": options.experiment, "data": options.data, "seed": options.seed} | steps
+    changed = {k: getattr(options, k) or getattr(sizes, k) for k in SIZE_OPTIONS}
+    bench = Bench(data, dataclasses.replace(sizes, **changed), options.seed, options.cache)
+    common = {"experiment": options.experiment, "data": options.data, "seed": options.seed}
+    common |= changed
     done = {row["setting"] for row in rows if common.items() <= row.items()}
     for setting, job in EXPERIMENTS[options.experiment](bench, options.objectives).items():
         if setting in done or (options.settings and setting not in options.settings):

@@ -51,6 +51,17 @@ def few_shot(bench: Bench, objectives: list[str] | None = None) -> Jobs:
     return {start: bound(job, start) for start in starts(objectives)}
 
 
+def frozen(bench: Bench, objectives: list[str] | None = None) -> Jobs:
+    """Train the head alone with five labels, the backbone as each objective left it."""
+
+    def job(start: str) -> Row:
+        weights = pretrain(bench, start)
+        tuned = fine_tuned(bench, weights, bench.five, {"freeze_backbone": True})
+        return labels_row(tuned, bench) | pool_row(tuned, bench)
+
+    return {start: bound(job, start) for start in starts(objectives)}
+
+
 def quarter(bench: Bench, objectives: list[str] | None = None) -> Jobs:
     """Fine-tune with the labels of 25 % of the pool, likewise (Table 3)."""
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 Row = dict[str, Any]
-FACTS = ("experiment", "data", "seed", "setting", "cpu_seconds", "curve", "pretrain", "tune")
 #: What the rows of one table have in common.
-KIND = ("experiment", "data", "pretrain", "tune")
+KIND = ("experiment", "data", "pretrain", "pretrain_rate", "tune")
+FACTS = (*KIND, "seed", "setting", "cpu_seconds", "curve")
 #: Experiments that compare starts, and the scores that are compared.
-COMPARED = ("few-shot", "quarter")
+COMPARED = ("few-shot", "frozen", "quarter")
 SCORES = ("dice", "dice_pool")
 #: Percentiles that bound 95 % of the draws of a bootstrap.
 INTERVAL = (2.5, 97.5)
@@ -31,10 +31,11 @@ def print_tables(rows: Sequence[Row]) -> None:
     """Print every experiment in the rows."""
     kinds = dict.fromkeys(tuple(row.get(name) for name in KIND) for row in rows)
     for kind in kinds:
-        experiment, data, pretrain, tune = kind
+        experiment, data, pretrain, rate, tune = kind
         own = [row for row in rows if tuple(row.get(name) for name in KIND) == kind]
         minutes = sum(row["cpu_seconds"] for row in own) / 60
-        print(f"\n{experiment}, {data}, steps {pretrain} and {tune}: {minutes:.1f} CPU-minutes\n")
+        steps = f"steps {pretrain} (rate {rate}) and {tune}"
+        print(f"\n{experiment}, {data}, {steps}: {minutes:.1f} CPU-minutes\n")
         if experiment == "curve":
             print("\n".join(curve_table(own)))
             continue

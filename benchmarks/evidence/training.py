@@ -58,6 +58,8 @@ class Sizes:
     rate
         Learning rate with labels; many small structures are found in few steps at a higher one
         only.
+    pretrain_rate
+        Learning rate without labels.
     """
 
     pretrain: int
@@ -68,13 +70,14 @@ class Sizes:
     width: int = 8
     arms: int = 1000
     rate: float = 1e-3
+    pretrain_rate: float = 1e-3
 
 
 SIZES = {
-    "hearts": Sizes(pretrain=1500, tune=900, train=200, scans=4, labelled=2),
+    "hearts": Sizes(pretrain=1500, tune=900, train=400, scans=4, labelled=2),
     "phantom": Sizes(pretrain=300, tune=240, train=300, scans=4, labelled=2),
     "hippocampus": Sizes(pretrain=300, tune=300, train=300, scans=2, labelled=1),
-    "brains": Sizes(pretrain=200, tune=600, train=300, scans=2, labelled=1, rate=3e-3),
+    "brains": Sizes(pretrain=200, tune=600, train=300, scans=2, labelled=1, arms=500, rate=3e-3),
 }
 SMOKE = Sizes(pretrain=2, tune=2, train=4, scans=4, labelled=2, width=4, arms=2)
 
@@ -131,6 +134,7 @@ def pretraining_settings(bench: Bench, objective: str, changes: Changes) -> Trai
     sizes = bench.sizes
     values = pretraining_preset(objective, "standard", 2).model_dump() | {
         "steps": sizes.pretrain,
+        "learning_rate": sizes.pretrain_rate,
         "seed": bench.seed,
         "precision": "fp32",
         "network": bench.network_settings().model_dump(),

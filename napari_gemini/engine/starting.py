@@ -30,7 +30,7 @@ def starting_network(spec: str) -> NetworkSettings:
         if found is None:
             raise ModelError(f"The model {spec} has no usable checkpoint: choose another.")
         folder = found
-    return read_card(folder).network
+    return read_card(folder).starting_layout
 
 
 def _checkpoint(run: Path) -> Path | None:

@@ -134,13 +134,18 @@ class ModelCard(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _heads_were_half_the_features(cls, content: Any) -> Any:
-        """Complete cards from before the setting ``head_width``, unless no head was trained."""
+        """Complete cards from before the setting ``head_width``: it was half the base width."""
         network = content.get("network") if isinstance(content, dict) else None
-        if not isinstance(network, dict) or "head_width" in network:
-            return content
-        if "head" not in content.get("trained", ["head"]) or "base_width" not in network:
+        if not isinstance(network, dict) or "head_width" in network or "base_width" not in network:
             return content
         return content | {"network": network | {"head_width": network["base_width"] // 2}}
+
+    @property
+    def starting_layout(self) -> NetworkSettings:
+        """Layout for a training that starts from this model: an untrained head binds nobody."""
+        if "head" in self.trained:
+            return self.network
+        return self.network.model_copy(update={"head_width": None})
 
     @property
     def deforms(self) -> bool:

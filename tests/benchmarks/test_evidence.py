@@ -288,3 +288,13 @@ def test_steps_of_the_command_are_those_of_the_runs_and_of_the_rows(tmp_path: Pa
     main([*command, "3"])
     rows = read_rows(out)
     assert [(row["pretrain"], row["tune"]) for row in rows] == [(2, 1), (2, 3)]
+
+
+def test_the_rate_of_the_command_is_that_of_the_pretraining(tmp_path: Path) -> None:
+    out = tmp_path / "rows.jsonl"
+    command = ["pairing", "--smoke", "--settings", "gemini-mip", "--out", str(out)]
+    command += ["--cache", str(tmp_path)]
+    for rate in ("0.01", "0.02"):
+        main([*command, "--pretrain-rate", rate])
+    assert [row["pretrain_rate"] for row in read_rows(out)] == [0.01, 0.02]
+    assert len(list(tmp_path.glob("gemini-mip-*.pt"))) == 2

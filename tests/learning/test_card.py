@@ -39,7 +39,7 @@ def test_a_model_from_before_the_width_of_the_head_still_labels(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("trained", "width"), [(["backbone", "deformer"], None), (["head"], 4)])
-def test_only_a_trained_head_keeps_its_old_width(
+def test_only_a_trained_head_binds_who_starts_from_it(
     tmp_path: Path, trained: list[str], width: int | None
 ) -> None:
     card = ModelCard(
@@ -47,4 +47,13 @@ def test_only_a_trained_head_keeps_its_old_width(
     )
     (tmp_path / CARD).write_text(card.model_dump_json())
     forget_head_width(tmp_path, trained=trained)
-    assert read_card(tmp_path).network.head_width == width
+    found = read_card(tmp_path)
+    assert found.network.head_width == 4
+    assert found.starting_layout.head_width == width
+
+
+@pytest.mark.parametrize("name", ["general-2d", "general-3d", "heart-cine-2d", "hippocampus-t1"])
+def test_shipped_models_load_and_give_trainings_a_wide_head(name: str) -> None:
+    model = load_model(name)
+    assert model.network.head[0].out_channels >= 4
+    assert model.card.starting_layout.head_width is None

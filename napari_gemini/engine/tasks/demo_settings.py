@@ -7,8 +7,6 @@ from typing import Literal
 from napari_gemini.settings import TrainSettings, preset
 
 STEPS = {2: 900, 3: 900}
-#: Small structures are learned within so few steps only at a higher rate than the preset's.
-LEARNING_RATE = 3e-3
 
 
 def demo_settings(dimension: Literal[2, 3], seed: int, steps: int | None = None) -> TrainSettings:
@@ -25,7 +23,6 @@ def demo_settings(dimension: Literal[2, 3], seed: int, steps: int | None = None)
     """
     settings = preset("quick", dimension)
     settings.steps = STEPS[dimension] if steps is None else steps
-    settings.learning_rate = LEARNING_RATE
     settings.seed = seed
     settings.checkpoint_every = settings.validate_every = max(1, settings.steps // 4)
     return settings

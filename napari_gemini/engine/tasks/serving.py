@@ -105,14 +105,14 @@ def shipped_model(dimension: int) -> tuple[str, Path | None]:
 
 
 def layout_of(spec: str) -> NetworkSettings:
-    """Return the layout of a model's network.
+    """Return the layout for a network that starts from a model.
 
     Raises
     ------
     ModelError
         If there is no such model.
     """
-    return read_card(resolve_model(spec)).network
+    return read_card(resolve_model(spec)).starting_layout
 
 
 def serve(spec: str | None, dimension: int, device: torch.device | str) -> Serving:
