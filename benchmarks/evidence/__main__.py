@@ -42,6 +42,8 @@ EXPERIMENTS: dict[str, Callable[[Bench, list[str] | None], Jobs]] = {
     "repeats": labels.repeats,
     "backbones": labels.backbones,
     "widths": labels.widths,
+    "heads": labels.heads,
+    "rates": labels.rates,
     "shortfall": labels.shortfall,
 }
 #: Attributes of :class:`.Sizes` that options change.

@@ -10,10 +10,12 @@ import numpy as np
 
 from benchmarks.evidence.scores import HeadCurve, deformation, errors, feature_health, head_dice
 from benchmarks.evidence.training import (
+    SCRATCH,
     Bench,
     fine_tuned,
     label_settings,
     pretrain,
+    quick_settings,
     run,
     starts,
     train,
@@ -27,6 +29,7 @@ Jobs = dict[str, Callable[[], Row]]
 
 SHARES = (0.1, 0.25, 0.5, 1.0)
 WIDTHS = (4, 8, 16, 32)
+RATES = (1e-3, 3e-3)
 #: Points of a course over steps, and scans that it is scored on, about.
 POINTS, SCANS = 6, 50
 #: Scans of the pool that are scored at most, about, in 2D and 3D.
@@ -125,6 +128,31 @@ def backbones(bench: Bench, objectives: list[str] | None = None) -> Jobs:
         for backbone in ("unet", "swin-unetr")
         for objective in ("supervised", "gemini-semi")
     }
+
+
+def heads(bench: Bench, objectives: list[str] | None = None) -> Jobs:
+    """Train from scratch with five labels and heads of several widths: none is our default."""
+
+    def job(width: int | None) -> Row:
+        weights = pretrain(bench, SCRATCH)
+        tuned = fine_tuned(bench, weights, bench.five, {"network": {"head_width": width}})
+        return labels_row(tuned, bench) | pool_row(tuned, bench)
+
+    # Half of the features, as in the paper, then the paper's number.
+    widths = {"half": bench.sizes.width // 2, "16": 16, "default": None}
+    return {name: bound(job, width) for name, width in widths.items()}
+
+
+def rates(bench: Bench, objectives: list[str] | None = None) -> Jobs:
+    """Train with the preset ``quick`` at several learning rates."""
+
+    def job(rate: float) -> Row:
+        settings = quick_settings(bench, rate)
+        network = run(bench.fresh(settings.network), settings, bench.data.cohort(bench.five))
+        row = labels_row(network, bench) | pool_row(network, bench)
+        return row | deformation(network, bench.data)
+
+    return {f"{rate:g}": bound(job, rate) for rate in RATES}
 
 
 def shortfall(bench: Bench, objectives: list[str] | None = None) -> Jobs:

@@ -28,6 +28,7 @@ from napari_gemini.settings import (
     NetworkSettings,
     TrainSettings,
     TransportSettings,
+    preset,
     pretraining_preset,
 )
 
@@ -166,6 +167,21 @@ def label_settings(bench: Bench, objective: str, steps: int, changes: Changes) -
         network=bench.network_settings(),
     ).model_dump()
     return TrainSettings.model_validate(_merged(values, changes))
+
+
+def quick_settings(bench: Bench, rate: float) -> TrainSettings:
+    """Return the preset ``quick`` with a learning rate; a smoke test makes a few steps of it."""
+    settings = preset("quick", bench.network_settings().dimension)
+    changes = {
+        "steps": min(settings.steps, bench.sizes.arms),
+        "seed": bench.seed,
+        "learning_rate": rate,
+        "precision": "fp32",
+        "checkpoint_every": 10**9,
+        "validate_every": 10**9,
+        "network": bench.network_settings(field_stride=settings.network.field_stride),
+    }
+    return settings.model_copy(update=changes)
 
 
 def fit(objective: Objective, validator: Validator | None = None) -> GeminiNetwork:
