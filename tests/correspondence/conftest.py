@@ -7,10 +7,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import settings
-
-settings.register_profile("correspondence", deadline=None, derandomize=True, max_examples=25)
-settings.load_profile("correspondence")
 
 
 def make_smooth_field(shape: tuple[int, ...], size: float, seed: int = 0) -> torch.Tensor:
