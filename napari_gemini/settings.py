@@ -7,7 +7,7 @@ code unless the field says otherwise.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -56,6 +56,16 @@ class NetworkSettings(Settings):
     flow_init: Literal["identity", "kaiming"] = Field(
         "identity", description="how the deformer starts; the released code has kaiming"
     )
+
+
+def complete_layout(content: Any) -> Any:
+    """Return a stored :class:`NetworkSettings`, completed where it is from an older version.
+
+    Before the setting ``head_width`` heads had half as many channels as the backbone.
+    """
+    if isinstance(content, dict) and "base_width" in content and "head_width" not in content:
+        return content | {"head_width": content["base_width"] // 2}
+    return content
 
 
 class LossWeights(Settings):

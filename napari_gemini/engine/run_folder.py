@@ -30,6 +30,7 @@ from napari_gemini.engine.jobs import TrainJob, parse_job
 from napari_gemini.engine.plain import to_plain
 from napari_gemini.engine.reporting import EventReporter
 from napari_gemini.errors import EngineError, InputError
+from napari_gemini.settings import complete_layout
 from napari_gemini.study.lock import FolderLock, LockedError, living_owner
 from napari_gemini.study.processes import ProcessIdentity
 from napari_gemini.volumes.atomic import explain_write_error, write_json_atomic
@@ -142,7 +143,11 @@ class RunFolder:
         InputError
             If the configuration cannot be used.
         """
-        job = parse_job(self.read_config().get("job"))
+        stored = self.read_config().get("job")
+        settings = stored.get("settings") if isinstance(stored, dict) else None
+        if isinstance(settings, dict) and "network" in settings:
+            settings["network"] = complete_layout(settings["network"])
+        job = parse_job(stored)
         if not isinstance(job, TrainJob):
             raise InputError(f"The run {self.path} is no training; give another run folder.")
         return job

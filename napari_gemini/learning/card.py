@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from napari_gemini.errors import ModelError
-from napari_gemini.settings import NetworkSettings
+from napari_gemini.settings import NetworkSettings, complete_layout
 
 SCHEMA_VERSION = 1
 CARD = "model.json"
@@ -131,14 +131,10 @@ class ModelCard(BaseModel):
     about: About | None = None
     extra: dict[str, Any] = Field(default_factory=dict)
 
-    @model_validator(mode="before")
+    @field_validator("network", mode="before")
     @classmethod
-    def _heads_were_half_the_features(cls, content: Any) -> Any:
-        """Complete cards from before the setting ``head_width``: it was half the base width."""
-        network = content.get("network") if isinstance(content, dict) else None
-        if not isinstance(network, dict) or "head_width" in network or "base_width" not in network:
-            return content
-        return content | {"network": network | {"head_width": network["base_width"] // 2}}
+    def _complete(cls, network: Any) -> Any:
+        return complete_layout(network)
 
     @property
     def starting_layout(self) -> NetworkSettings:

@@ -106,6 +106,17 @@ def job_in(study: Path, run: str | None = "r", **options: object) -> TrainJob:
     return TrainJob(study=study, run=run, settings=settings, **options)  # type: ignore[arg-type]
 
 
+def test_a_run_from_before_the_width_of_the_head_goes_on_with_its_own(study: Path) -> None:
+    folder = RunFolder(study / "runs" / "r")
+    folder.make()
+    folder.write_config(job_in(study))
+    config = json.loads(folder.config_path.read_text())
+    del config["job"]["settings"]["network"]["head_width"]
+    folder.config_path.write_text(json.dumps(config))
+    network = folder.read_job().settings.network
+    assert network.head_width == network.base_width // 2
+
+
 def test_the_config_repeats_the_job(study: Path) -> None:
     folder = RunFolder(study / "runs" / "r")
     assert repr(folder) == f"RunFolder({str(folder.path)!r})"

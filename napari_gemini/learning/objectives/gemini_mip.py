@@ -29,7 +29,8 @@ class GeminiMip(Pretraining):
 
     def __init__(self, network: GeminiNetwork, settings: TrainSettings, cohort: Cohort) -> None:
         super().__init__(network, settings, cohort)
-        head = Head(settings.network.dimension, settings.network.base_width, 1)
+        layout = settings.network
+        head = Head(layout.dimension, layout.base_width, 1, layout.head_width)
         self.heads["restoration"] = head.to(cohort.images.device)
         self.pairs = PairBatches(cohort, settings)
         self.restoration = RestorationUpdate(network, settings, cohort, head)

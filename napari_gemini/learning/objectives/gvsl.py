@@ -42,7 +42,7 @@ class Gvsl(Pretraining):
         super().__init__(network, settings, cohort)
         dimension, width = settings.network.dimension, settings.network.base_width
         self.affine = AffineHead(dimension, width * 2 ** (DEPTH - 1))
-        self.restore = Head(dimension, width, 1)
+        self.restore = Head(dimension, width, 1, settings.network.head_width)
         self.heads["affine"] = self.affine
         self.heads["restoration"] = self.restore
         self.heads.to(cohort.images.device)
