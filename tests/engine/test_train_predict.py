@@ -154,8 +154,8 @@ def test_a_run_killed_at_a_random_step_resumes_to_the_uninterrupted_result(study
     assert all(np.array_equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
-def json_checkpoint(run: Path) -> Path:
-    name = json.loads((run / "last.json").read_text())["checkpoint"]
+def json_checkpoint(run: Path, which: str = "last") -> Path:
+    name = json.loads((run / f"{which}.json").read_text())["checkpoint"]
     return run / "checkpoints" / str(name)
 
 
@@ -187,9 +187,10 @@ def test_cancelling_leaves_a_usable_checkpoint(study: Study) -> None:
 def test_a_model_can_start_another_training(study: Study, freeze: bool) -> None:
     train(study, "base")
     train(study, "next", init=str(study.run_dir("base")), freeze_backbone=freeze)
+    # A training starts from the best weights of another.
     base, tuned = (
-        load_file(json_checkpoint(study.run_dir(run)) / "weights.safetensors")
-        for run in ("base", "next")
+        load_file(json_checkpoint(study.run_dir(run), which) / "weights.safetensors")
+        for run, which in (("base", "best"), ("next", "last"))
     )
     backbone = [key for key in base if key.startswith("backbone.")]
     same = all(np.array_equal(base[key], tuned[key]) for key in backbone)
