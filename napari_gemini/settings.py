@@ -63,9 +63,10 @@ def complete_layout(content: Any) -> Any:
 
     Before the setting ``head_width`` heads had half as many channels as the backbone.
     """
-    if isinstance(content, dict) and "base_width" in content and "head_width" not in content:
-        return content | {"head_width": content["base_width"] // 2}
-    return content
+    width = content.get("base_width") if isinstance(content, dict) else None
+    if not isinstance(width, int) or "head_width" in content:
+        return content
+    return content | {"head_width": width // 2}
 
 
 class LossWeights(Settings):
@@ -338,7 +339,7 @@ def pretraining_preset(
         "steps": _PRETRAINING_STEPS[name],
         "use_labels": False,
         "shape_transfer": 0.0,
-        # Higher ones draw the features of a short run together.
+        # The higher rate of `quick` was measured with labels only.
         "learning_rate": min(data["learning_rate"], PRETRAINING_RATE),
     }
     if objective in _SCANS_PER_STEP:

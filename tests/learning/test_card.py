@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from napari_gemini.errors import ModelError
 from napari_gemini.learning.card import CARD, ModelCard, read_card
 from napari_gemini.learning.checkpoints import TrainingState, load_model, save_checkpoint
 from napari_gemini.networks.gemini import build_network
@@ -50,6 +51,13 @@ def test_only_a_trained_head_binds_who_starts_from_it(
     found = read_card(tmp_path)
     assert found.network.head_width == 4
     assert found.starting_layout.head_width == width
+
+
+def test_a_width_that_is_no_number_is_one_sentence(tmp_path: Path) -> None:
+    content = {"network": {"base_width": "wide"}, "spacing_mm": [1, 1], "grid_shape": [32, 32]}
+    (tmp_path / CARD).write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="does not describe a model"):
+        read_card(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["general-2d", "general-3d", "heart-cine-2d", "hippocampus-t1"])
