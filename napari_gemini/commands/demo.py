@@ -50,12 +50,15 @@ def demo(
 
 def summarise_demo(result: Mapping[str, Any]) -> Iterator[str]:
     """Say what the demo showed, also where it did not."""
+    from napari_gemini.engine.tasks.demo import interval_text
+
     dice, tre, shows = result["dice"], result["tre"], result["shows"]
     yield ""
     yield (
         f"Dice of {result['predicted']} scans that had no labels: {dice['gemini-semi']:.3f} "
         f"(GEMINI-Semi, five labels), {dice['five-label-unet']:.3f} (U-Net, the same five labels "
-        f"and {result['steps']} steps)" + ("" if shows["better_dice"] else "  NOT BETTER")
+        f"and {result['steps']} steps); 95 % interval of the difference {interval_text(dice)}"
+        + ("" if shows["better_dice"] else "  NOT BETTER")
     )
     yield (
         f"Landmark error of a pair: {tre['before']:.2f} {tre['unit']} before, "

@@ -208,8 +208,9 @@ def _network_of(tensors: Mapping[str, Tensor], path: Path) -> NetworkSettings:
         )
     except ValidationError:
         raise ModelError(
-            f"'{path}' has a base width of {first.shape[0]}, which no network here has: widths are "
-            "multiples of 4 up to 128."
+            f"'{path}' has a base width of {first.shape[0]} and {_head_width(tensors) or 'no'} "
+            "channels in the head, which no network here has: base widths are multiples of 4 up to "
+            "128, heads have at most 256 channels."
         ) from None
 
 

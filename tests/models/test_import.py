@@ -167,6 +167,11 @@ def reshape(name: str, *shape: int) -> Any:
     return lambda s: s.update({name: torch.zeros(shape)})
 
 
+def wide_head(s: dict[str, Any]) -> None:
+    reshape("res_conv.0.weight", 300, 8, 3, 3)(s)
+    reshape("res_conv.3.weight", 5, 300, 1, 1)(s)
+
+
 @pytest.mark.parametrize(
     ("spoil", "parts"),
     [
@@ -182,6 +187,7 @@ def reshape(name: str, *shape: int) -> Any:
         (drop("deformer.0.Conv4.one_conv.0.weight"), ["Conv4.one_conv.0.weight is missing"]),
         (reshape("unet.inc.double_conv.0.weight", 8, 3, 3, 3), ["several channels"]),
         (reshape("unet.inc.double_conv.0.weight", 7, 1, 3, 3), ["base width of 7"]),
+        (wide_head, ["300 channels in the head", "at most 256"]),
         (drop("unet.inc.double_conv.0.weight"), ["lacks unet.inc.double_conv.0.weight"]),
         (
             lambda s: s.update({"deformer.1.bias": torch.full((2,), np.nan)}),

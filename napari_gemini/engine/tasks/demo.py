@@ -352,7 +352,7 @@ def write_report(plan: DemoPlan, study: Study, result: dict[str, Any]) -> Path:
             Tile(
                 "Dice against the five-label U-Net",
                 f"{dice[METHOD]:.3f} : {dice[BASELINE]:.3f}",
-                f"the same steps; 95 % interval of the difference {_interval(dice)}",
+                f"the same steps; 95 % interval of the difference {interval_text(dice)}",
             ),
             Tile(
                 "Landmark error of a pair",
@@ -370,7 +370,8 @@ def write_report(plan: DemoPlan, study: Study, result: dict[str, Any]) -> Path:
     )
 
 
-def _interval(dice: dict[str, Any]) -> str:
+def interval_text(dice: dict[str, Any]) -> str:
+    """Return the 95 % interval of the difference of Dice as words."""
     if dice["low"] is None:
         return "unknown"
     return f"{dice['low']:+.3f} to {dice['high']:+.3f}"

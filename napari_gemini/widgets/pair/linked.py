@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, QTimer
 
 from napari_gemini.volumes.geometry import FloatArray
 from napari_gemini.widgets.canvas.grid import CanvasGrid
+from napari_gemini.widgets.canvas.sight import keep_in_sight
 from napari_gemini.widgets.common.connections import Connections
 from napari_gemini.widgets.pair.deformation import Plane
 from napari_gemini.widgets.pair.pair_data import PairData
@@ -333,11 +334,7 @@ class LinkedCursor(QObject):
         if viewer.dims.ndim != grid.ndim or not np.isfinite(data).all():
             return
         place = data_to_world(grid, np.clip(data, 0, np.array(grid.shape) - 1))
-        shown = place[list(viewer.dims.displayed)]
-        sight = np.array(viewer.canvas.size) / viewer.camera.zoom / 2
-        centre = np.array(viewer.camera.center)[-2:]
-        if np.any(np.abs(shown - centre) > sight):
-            viewer.camera.center = (0.0, float(shown[0]), float(shown[1]))
+        keep_in_sight(viewer, place[list(viewer.dims.displayed)])
 
     def tear_down(self) -> None:
         """Let go of both viewers."""

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
 
 from napari_gemini.volumes.geometry import FloatArray
 from napari_gemini.widgets.canvas.grid import CanvasGrid
+from napari_gemini.widgets.canvas.sight import keep_in_sight
 from napari_gemini.widgets.common.session import Session
 from napari_gemini.widgets.pair.pair_data import PairData
 from napari_gemini.widgets.pair.partner import PartnerView, dock_of
@@ -64,10 +65,7 @@ def jump(viewer: ViewerModel, grid: CanvasGrid, world: FloatArray) -> None:
     viewer.dims.set_point([axis + extra for axis in range(grid.ndim)], list(place))
     if viewer.dims.ndisplay != 2:
         return
-    shown = place[[axis - extra for axis in viewer.dims.displayed]]
-    sight = np.array(viewer.canvas.size) / viewer.camera.zoom / 2
-    if np.any(np.abs(shown - np.array(viewer.camera.center)[-2:]) > sight):
-        viewer.camera.center = (0.0, float(shown[0]), float(shown[1]))
+    keep_in_sight(viewer, place[[axis - extra for axis in viewer.dims.displayed]])
 
 
 def join_tabs(dock: QWidget) -> None:
