@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class GeminiError(Exception):
     """Base of every error meant for the user's eyes.
@@ -41,3 +46,12 @@ class TrainingError(GeminiError):
     """Training cannot go on, for instance because its loss stays non-finite."""
 
     exit_code = 5
+
+
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """Return where a document is wrong first, for instance ``scores.0.what``, and what is wrong.
+
+    Where the document as a whole is wrong, the place is empty.
+    """
+    first = error.errors()[0]
+    return ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")

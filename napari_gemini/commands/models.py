@@ -10,6 +10,7 @@ import typer
 
 from napari_gemini.commands.options import AsJson, Debug
 from napari_gemini.commands.running import guarded, run_with_bar, show
+from napari_gemini.resources import find_model
 
 Into = Annotated[
     Path | None,
@@ -133,7 +134,10 @@ def publish(
         typer.Option("--general", help="It serves scans of any spacing and contrast."),
     ] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Take the place of a model of that name in --into.")
+        bool,
+        typer.Option(
+            "--replace", help="Take the place of a model of that name in --into, or of your own."
+        ),
     ] = False,
     into: Into = None,
     as_json: AsJson = False,
@@ -174,4 +178,7 @@ def summarise_new(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"The model {result['name']} is in {result['folder']} ({result['bytes'] / 1e6:.1f} MB)"
     if result.get("licence"):
         yield f"Its licence: {result['licence']}"
-    yield f"Use it with --model {result['name']}, or train from it with --init {result['name']}"
+    # Another model may have the name, and in other folders no model goes by its name.
+    named = find_model(result["name"]) == Path(result["folder"])
+    model = result["name"] if named else result["folder"]
+    yield f"Use it with --model {model}, or train from it with --init {model}"

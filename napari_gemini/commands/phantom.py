@@ -85,8 +85,9 @@ def make_random(
 def make_organ(folder: Path, count: int, dimension: Literal[2, 3], seed: int) -> dict[str, Any]:
     """Write a cohort of one organ and return what was made."""
     from napari_gemini.phantom.cohort import make_cohort
-    from napari_gemini.phantom.files import write_cohort
+    from napari_gemini.phantom.files import check_cohort, write_cohort
 
+    check_cohort(folder, count)
     path = write_cohort(folder, make_cohort(count, dimension, seed=seed))
     return {
         "folder": str(path.absolute()),

@@ -16,12 +16,15 @@ from napari_gemini.commands.train import (
     dimension_of,
     end_training,
     follow_run,
+    how_it_ended,
+    refuse_settings,
     take_layout,
 )
 from napari_gemini.errors import InputError
 
 if TYPE_CHECKING:
     from napari_gemini.engine.jobs import TrainJob
+    from napari_gemini.engine.run_folder import RunFolder
     from napari_gemini.settings import TrainSettings
 
 
@@ -88,33 +91,29 @@ def pretrain(
     from napari_gemini.engine.run_folder import RunFolder
 
     folder = RunFolder(out.expanduser())
+    options = {
+        "--steps": steps,
+        "--seed": seed,
+        "--base-width": base_width,
+        "--set": assignments or None,
+        "--init": init,
+    }
+    given = [name for name, value in options.items() if value is not None]
     if stop and (detach or follow or resume):
         raise InputError("--stop ends a run, so it goes with none of --detach, --follow, --resume.")
     if stop or (follow and not detach):
+        others = {"--objective": objective, "--preset": preset, "--resume": resume or None}
+        given = [name for name, value in others.items() if value is not None] + given
+        refuse_settings(given, stop=stop)
         folder.read_config()
         if stop:
             result: dict[str, Any] = {"folder": str(folder.path), "state": stop_run(folder)}
             show(result, _state_lines, as_json=as_json)
         else:
-            _show(follow_run(folder), study, as_json=as_json)
+            _show(_follow(folder), study, as_json=as_json)
         return
     if resume:
-        _check_resumed(
-            folder,
-            objective,
-            preset,
-            [
-                name
-                for name, value in {
-                    "--steps": steps,
-                    "--seed": seed,
-                    "--base-width": base_width,
-                    "--set": assignments,
-                    "--init": init,
-                }.items()
-                if value
-            ],
-        )
+        _check_resumed(folder, objective, preset, given)
         job = make_job(TrainJob, study=study, out=out, device=device, resume=True)
     else:
         _refuse_filled(folder)
@@ -128,7 +127,7 @@ def pretrain(
         return
     folder = start_training(job)
     if follow:
-        _show(follow_run(folder), study, as_json=as_json)
+        _show(_follow(folder), study, as_json=as_json)
     else:
         show({"folder": str(folder.path), "state": folder.state()}, _state_lines, as_json=as_json)
 
@@ -164,13 +163,12 @@ def pretraining_settings(
 
 def summarise_pretraining(result: Mapping[str, Any], study: Path) -> Iterator[str]:
     """Say how a pre-training ended and what its model is good for."""
-    stopped = result.get("stopped")
-    yield f"{'Stopped' if stopped else 'Finished'} at step {result.get('step')}"
+    yield how_it_ended(result)
     if result.get("nonfinite"):
         yield f"Updates skipped because they were not finite: {result['nonfinite']}"
     folder = result["folder"]
     yield f"Model: {folder}"
-    if stopped:
+    if result.get("stopped"):
         yield f"Go on with: napari-gemini pretrain {study} --out {folder} --resume"
     else:
         yield f"Next: napari-gemini train LABELLED_STUDY --init {folder}"
@@ -195,6 +193,8 @@ def _check_resumed(
 
 
 def _refuse_filled(folder: Any) -> None:
+    if folder.exists and folder.failed_at_once():
+        return
     if folder.exists:
         raise InputError(
             f"{folder.path} holds a run already; continue it with --resume or choose another --out."
@@ -206,6 +206,10 @@ def _refuse_filled(folder: Any) -> None:
 def _run(job: TrainJob, study: Path, *, as_json: bool) -> None:
     result = run_and_show(job, lambda r: summarise_pretraining(r, study), as_json=as_json)
     end_training(result)
+
+
+def _follow(folder: RunFolder) -> dict[str, Any]:
+    return follow_run(folder, f"--out {folder.path}")
 
 
 def _show(result: dict[str, Any], study: Path, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from napari_gemini.errors import InputError
+from napari_gemini.errors import InputError, first_problem
 from napari_gemini.settings import TrainSettings
 
 
@@ -65,14 +65,23 @@ def change_settings(settings: TrainSettings, changes: Mapping[str, Any]) -> Trai
     try:
         return TrainSettings.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or ", ".join(changes)
-        what = first["msg"].removeprefix("Value error, ")
-        raise InputError(
-            f"The setting {key} cannot be {first['input']!r}: {what[0].lower()}{what[1:]}."
-            if first["loc"]
-            else f"The settings do not fit together: {what}."
-        ) from error
+        raise InputError(_what_is_wrong(error, changes)) from error
+
+
+def _what_is_wrong(error: ValidationError, changes: Mapping[str, Any]) -> str:
+    """Say which changes are wrong and why."""
+    key, what = first_problem(error)
+    value = error.errors()[0]["input"]
+    if not key:
+        return f"The settings do not fit together: {what}."
+    what = f"{what[0].lower()}{what[1:]}"
+    # Where settings that belong together do not fit, those that were changed are to blame.
+    changed = [name for name in changes if name.startswith(f"{key}.")]
+    if len(changed) > 1:
+        return f"The settings {', '.join(changed)} do not fit: {what}."
+    if changed:
+        key, value = changed[0], changes[changed[0]]
+    return f"The setting {key} cannot be {value!r}: {what}."
 
 
 def setting_names(model: type[BaseModel], prefix: str = "") -> list[str]:

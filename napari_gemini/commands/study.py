@@ -44,6 +44,14 @@ def new(
     spacing: Annotated[
         float | None, typer.Option("--spacing", metavar="MM", help="Voxel size of the study grid.")
     ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            "--groups",
+            metavar="FILE",
+            help="Scans that may be paired (CSV: case,group), such as those of one view.",
+        ),
+    ] = None,
     align: Annotated[
         str,
         typer.Option(
@@ -55,6 +63,7 @@ def new(
     debug: Debug = False,
 ) -> None:
     """Make a study; the scans stay where they are and are only read."""
+    from napari_gemini.study.groups import read_groups
     from napari_gemini.study.study import Study
 
     if align not in ("center", "affine"):
@@ -70,6 +79,7 @@ def new(
         seed=seed,
         all_labels=all_labels,
         spacing=spacing,
+        groups=None if groups is None else read_groups(groups),
         align=cast(Literal["center", "affine"], align),
     )
     show(describe_study(study), summarise_study, as_json=as_json)

@@ -11,7 +11,7 @@ import typer
 
 from napari_gemini.commands.options import AsJson, Debug, Device
 from napari_gemini.commands.running import guarded, number, run_and_show, show
-from napari_gemini.errors import EngineError, InputError
+from napari_gemini.errors import EngineError, InputError, ModelError
 
 if TYPE_CHECKING:
     from napari_gemini.engine.jobs import TrainJob
@@ -91,25 +91,26 @@ def train(
 
     if stop and (detach or follow or resume):
         raise InputError("--stop ends a run, so it goes with none of --detach, --follow, --resume.")
-    if stop or (follow and not detach):
-        folder = _begun_run(study, run)
-        if stop:
-            state = stop_run(folder)
-            _show_state(folder, state, as_json=as_json)
-        else:
-            show(follow_run(folder), summarise_training, as_json=as_json)
-        return
     options = {
         "--preset": preset,
         "--objective": objective,
         "--steps": steps,
         "--seed": seed,
         "--base-width": base_width,
-        "--set": assignments,
+        "--set": assignments or None,
         "--init": init,
-        "--freeze-backbone": freeze_backbone,
+        "--freeze-backbone": freeze_backbone or None,
     }
-    given = [name for name, value in options.items() if value]
+    given = [name for name, value in options.items() if value is not None]
+    if stop or (follow and not detach):
+        refuse_settings([*given, *(["--resume"] if resume else [])], stop=stop)
+        folder = _begun_run(study, run)
+        if stop:
+            state = stop_run(folder)
+            _show_state(folder, state, as_json=as_json)
+        else:
+            show(follow_run(folder, f"--run {folder.name}"), summarise_training, as_json=as_json)
+        return
     if resume and given:
         raise InputError(f"A resumed run keeps its settings; leave out {', '.join(given)}.")
     job = make_job(
@@ -132,23 +133,49 @@ def train(
         return
     folder = start_training(job)
     if follow:
-        show(follow_run(folder), summarise_training, as_json=as_json)
+        show(follow_run(folder, f"--run {folder.name}"), summarise_training, as_json=as_json)
     else:
         _show_state(folder, folder.state(), as_json=as_json)
 
 
 def summarise_training(result: Mapping[str, Any]) -> Iterator[str]:
     """Say how a training ended and where its results are."""
-    step = result.get("step", result.get("steps"))
-    how = "Stopped" if result.get("stopped") else "Finished"
     best = result.get("best_score")
-    yield f"{how} at step {step}" + ("" if best is None else f", best validation {number(best)}")
+    yield how_it_ended(result) + ("" if best is None else f", best validation {number(best)}")
     if result.get("nonfinite"):
         yield f"Updates skipped because they were not finite: {result['nonfinite']}"
     yield f"Run: {result['folder']}"
     if result.get("stopped"):
         study = Path(result["folder"]).parent.parent
         yield f"Go on with: napari-gemini train {study} --run {result['run']} --resume"
+
+
+def how_it_ended(result: Mapping[str, Any]) -> str:
+    """Return how a training ended and at which step, as far as it said so."""
+    how = "Stopped" if result.get("stopped") else "Finished"
+    if result.get("step") is not None:
+        return f"{how} at step {result['step']}"
+    return f"{how} before its end" if result.get("stopped") else how
+
+
+def refuse_settings(given: list[str], *, stop: bool) -> None:
+    """Refuse options that a run which is followed or stopped would not take.
+
+    Parameters
+    ----------
+    given
+        Names of the options.
+    stop
+        Whether the run is to be stopped.
+
+    Raises
+    ------
+    InputError
+        If there are any.
+    """
+    if given:
+        what = "--stop ends" if stop else "--follow shows"
+        raise InputError(f"{what} a run that was started before: leave out {', '.join(given)}.")
 
 
 def _settings(
@@ -184,7 +211,7 @@ def take_layout(settings: TrainSettings, init: str | None) -> TrainSettings:
     Raises
     ------
     ModelError
-        If there is no such model.
+        If there is no such model, or it is of the other dimension.
     """
     if init is None:
         return settings
@@ -192,7 +219,10 @@ def take_layout(settings: TrainSettings, init: str | None) -> TrainSettings:
 
     own, layout = settings.network, layout_of(init)
     if layout.dimension != own.dimension:
-        return settings  # refused with a sentence when the weights are read
+        raise ModelError(
+            f"The model {init} is for {layout.dimension}D scans and these are {own.dimension}D; "
+            f"start from a {own.dimension}D model, or leave out --init."
+        )
     study = {"classes": own.classes, "overlapping": own.overlapping}
     network = layout.model_copy(update=study)
     if network != own:
@@ -265,10 +295,34 @@ def _begun_run(study: Path, run: str | None) -> RunFolder:
     return folder
 
 
-def follow_run(folder: RunFolder) -> dict[str, Any]:
-    """Show a run's events until it ends; Ctrl-C ends the showing, not the run."""
+def follow_run(folder: RunFolder, place: str) -> dict[str, Any]:
+    """Show a run's events until it ends; Ctrl-C ends the showing, not the run.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    place
+        The option that names the run, for instance ``--run gemini-semi-1``.
+
+    Returns
+    -------
+    dict
+        What the run said at its end.
+
+    Raises
+    ------
+    EngineError
+        If its process was killed, else the error that it ended with.
+    """
     from napari_gemini.engine.console import ConsoleReporter
-    from napari_gemini.engine.events import ErrorEvent, LogEvent, ProgressEvent, ResultEvent
+    from napari_gemini.engine.events import (
+        CancelledEvent,
+        ErrorEvent,
+        LogEvent,
+        ProgressEvent,
+        ResultEvent,
+    )
     from napari_gemini.engine.failures import error_from_event
 
     last = None
@@ -289,9 +343,11 @@ def follow_run(folder: RunFolder) -> dict[str, Any]:
     if state == "interrupted":
         raise EngineError(
             f"The run {folder.name} ended without a word (it was killed); go on with "
-            f"--run {folder.name} --resume."
+            f"{place} --resume."
         )
-    return {"run": folder.name, "folder": str(folder.path), "stopped": True, "state": state}
+    reached = last.values if isinstance(last, CancelledEvent) else {}
+    run = {"run": folder.name, "folder": str(folder.path), "stopped": True, "state": state}
+    return {**reached, **run}
 
 
 def _show_state(folder: RunFolder, state: str, *, as_json: bool) -> None:

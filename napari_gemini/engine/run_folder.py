@@ -69,6 +69,16 @@ class RunFolder:
         """Whether a run was ever begun here."""
         return self.config_path.is_file()
 
+    def failed_at_once(self) -> bool:
+        """Whether a run failed here before it trained at all, so that its name is free again.
+
+        Raises
+        ------
+        InputError
+            If its configuration is damaged.
+        """
+        return self.exists and self.state() == "failed" and "data_sha256" not in self.read_config()
+
     def make(self) -> None:
         """Make the folder with its parents; an existing one is fine.
 

@@ -112,7 +112,7 @@ def check_run(job: TrainJob) -> RunFolder:
     folder = run_folder_of(job)
     if job.resume:
         folder.read_job()
-    elif folder.exists:
+    elif folder.exists and not folder.failed_at_once():
         other = "--run name" if job.out is None else "folder (--out)"
         raise InputError(
             f"The run {folder.name} exists already; continue it with --resume or choose another "
@@ -155,11 +155,13 @@ def run_session(job: TrainJob, reporter: Reporter) -> Iterator[RunSession]:
         yield active
         return
     folder = check_run(job)
+    # What is there already and passed the check failed before it trained; it is replaced.
+    replaces = folder.exists
     folder.make()
     with folder.lock():
         if job.resume:
             job = _resumed(job, folder)
-        elif folder.exists:
+        elif folder.exists and not replaces:
             raise InputError(f"The run {folder.name} was begun a moment ago; choose another name.")
         folder.clear_stop()
         _record_start(folder, job)

@@ -32,7 +32,7 @@ class PairSampler:
             has = ", so it" if lonely[0] is None else " has one scan, which"
             raise StudyError(
                 f"{which}{has} has no partner to be paired with; give it the group of another "
-                "scan, add scans to its group, or remove the groups."
+                "scan in study.json, add scans to its group, or remove the groups."
             )
         self._sizes = torch.tensor([float(len(cases)) for cases in self._groups])
 
@@ -51,7 +51,7 @@ class PairSampler:
             Cases that `a` is drawn from, all of them by default; `b` is any case of its group.
         """
         if first is not None:
-            return [self._with_partner(a, generator) for a in draw_cases(first, count, generator)]
+            return [(a, self.partner(a, generator)) for a in draw_cases(first, count, generator)]
         picks = torch.multinomial(self._sizes, count, replacement=True, generator=generator)
         pairs = []
         for pick in picks.tolist():
@@ -60,10 +60,11 @@ class PairSampler:
             pairs.append((cases[one], cases[other]))
         return pairs
 
-    def _with_partner(self, case: int, generator: torch.Generator) -> tuple[int, int]:
+    def partner(self, case: int, generator: torch.Generator) -> int:
+        """Return another case of a case's group."""
         (group,) = (cases for cases in self._groups if case in cases)
         others = [other for other in group if other != case]
-        return case, others[int(torch.randint(len(others), (), generator=generator))]
+        return others[int(torch.randint(len(others), (), generator=generator))]
 
 
 def draw_cases(cases: list[int], count: int, generator: torch.Generator) -> list[int]:

@@ -187,10 +187,16 @@ class Trainer:
         if self._bad_in_a_row >= self.settings.max_nonfinite:
             raise TrainingError(
                 f"The {update.name} loss was not finite for {self._bad_in_a_row} updates in a row "
-                f"(step {self.step}); lower the learning rate (now "
-                f"{self.settings.learning_rate:g}), use precision fp32, or look for broken scans. "
-                "The last checkpoint is still good."
+                f"(step {self.step}); {self._way_out()}."
             )
+
+    def _way_out(self) -> str:
+        """Say what to change when losses are not finite; a resumed run would keep its settings."""
+        rate = f"a lower learning rate (now {self.settings.learning_rate:g})"
+        precise = "" if self.autocast is None else " or precision fp32"
+        newest = next(intact_checkpoints(self.run_folder), None)
+        start = "" if newest is None else f", from the last good checkpoint (--init {newest})"
+        return f"look for broken scans, or start a new run with {rate}{precise}{start}"
 
     @contextlib.contextmanager
     def _precision(self) -> Iterator[None]:

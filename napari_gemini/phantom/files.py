@@ -40,13 +40,8 @@ def cohort_split(cohort: Cohort, labelled: int = 5, test: int | None = None) -> 
         If the cohort is too small.
     """
     ids = [case.id for case in cohort.cases]
-    kept = len(ids) // 3 if test is None else test
-    pool, final = ids[: len(ids) - kept], ids[len(ids) - kept :]
-    if len(pool) < labelled or labelled < 1:
-        raise InputError(
-            f"{len(ids)} scans are too few for {labelled} labelled and {kept} test scans: "
-            "raise the count."
-        )
+    free = _pool_size(len(ids), labelled, test)
+    pool, final = ids[:free], ids[free:]
     rng = np.random.default_rng([cohort.seed, 99])
     chosen = {"seed0": pool[:labelled]}
     for k in range(1, SPLIT_SEEDS):
@@ -59,6 +54,42 @@ def cohort_split(cohort: Cohort, labelled: int = 5, test: int | None = None) -> 
         "test": final,
         "note": f"synthetic, seed {cohort.seed}; the true maps are in truth/",
     }
+
+
+def _pool_size(count: int, labelled: int, test: int | None) -> int:
+    """Return how many scans are not kept for the final score, if they suffice."""
+    kept = count // 3 if test is None else test
+    if count - kept < labelled or labelled < 1:
+        raise InputError(
+            f"{count} scans are too few for {labelled} labelled and {kept} test scans: "
+            "raise the count."
+        )
+    return count - kept
+
+
+def check_cohort(
+    folder: str | Path, count: int, *, labelled: int = 5, test: int | None = None
+) -> None:
+    """Refuse what :func:`write_cohort` cannot write, before the scans are made.
+
+    Parameters
+    ----------
+    folder
+        Where the cohort is to be.
+    count
+        Number of scans.
+    labelled, test
+        See :func:`cohort_split`.
+
+    Raises
+    ------
+    InputError
+        If the folder holds something already, or the scans are too few for the split.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not an empty folder: choose another place for the cohort.")
+    _pool_size(count, labelled, test)
 
 
 def write_cohort(
@@ -89,8 +120,7 @@ def write_cohort(
         If the folder holds something already, or the cohort is too small for the split.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is not an empty folder: choose another place for the cohort.")
+    check_cohort(folder, len(cohort), labelled=labelled, test=test)
     split = cohort_split(cohort, labelled, test)
     for name in ("images", "labels", "truth"):
         (folder / name).mkdir(parents=True, exist_ok=True)

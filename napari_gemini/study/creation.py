@@ -24,6 +24,7 @@ from napari_gemini.study.files import (
     relative_path,
     write_study_file,
 )
+from napari_gemini.study.groups import check_groups
 from napari_gemini.study.label_sources import LabelSource
 from napari_gemini.study.labels import LabelStore
 from napari_gemini.study.naming import absolute, by_case, find_images
@@ -61,6 +62,8 @@ class Plan:
         The labels, when known beforehand.
     volume_indices
         Which volume of its 4D file each case is; other cases are not in it.
+    groups
+        What scans that may be paired share; other cases are not in it.
     """
 
     images: dict[str, Path]
@@ -69,6 +72,7 @@ class Plan:
     labels: LabelSource | None = None
     scheme: LabelScheme | None = None
     volume_indices: Mapping[str, int] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 def create_study(
@@ -83,6 +87,7 @@ def create_study(
     align: Align,
     all_labels: bool,
     volume_indices: Mapping[str, int] | None = None,
+    groups: Mapping[str, str] | None = None,
     reporter: Reporter | None = None,
 ) -> Path:
     """Make a study folder; see :meth:`napari_gemini.study.study.Study.create`."""
@@ -90,6 +95,8 @@ def create_study(
     _check_target(folder)
     plan = plan_study(images, labels_dir, split, seed, scheme, all_labels)
     plan.volume_indices = _checked_indices(volume_indices or {}, plan.images)
+    plan.groups = groups or {}
+    check_groups(plan.groups, plan.images)
     made: list[Path] = []
     temporary = folder.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(4)}-{folder.name}")
     try:
@@ -252,6 +259,7 @@ def _case(name: str, path: Path, image: Volume, folder: Path, plan: Plan) -> Cas
         relative=relative_path(path, folder),
         role=plan.roles[name],
         person=plan.persons.get(name),
+        group=plan.groups.get(name),
         shape=image.shape,
         volume_index=plan.volume_indices.get(name),
         label_suffix=".png" if picture else ".nii.gz",

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from napari_gemini.errors import StudyError
+from napari_gemini.errors import StudyError, first_problem
 from napari_gemini.study.naming import ID_PATTERN
 from napari_gemini.study.scheme import LabelScheme
 from napari_gemini.volumes.atomic import write_json_atomic
@@ -163,7 +163,6 @@ def read_study_file(folder: Path) -> StudyFile:
         raise StudyError(
             f"{folder} is no study (it has no {STUDY_FILE}): make one with "
             "'napari-gemini study new'."
-            "'napari-gemini study new'."
         ) from None
     except NotADirectoryError:
         raise StudyError(f"{folder} is a file: give the folder of a study.") from None
@@ -178,10 +177,9 @@ def read_study_file(folder: Path) -> StudyFile:
     try:
         return StudyFile.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
+        where, what = first_problem(error)
         raise StudyError(
-            f"{path} is damaged ({where}: {first['msg']}): restore it from a copy."
+            f"{path} is damaged ({where or 'the file'}: {what}): restore it from a copy."
         ) from None
 
 

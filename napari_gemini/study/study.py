@@ -51,6 +51,7 @@ class Study(StudyLabels):
         align: Align = "center",
         all_labels: bool = False,
         volume_indices: Mapping[str, int] | None = None,
+        groups: Mapping[str, str] | None = None,
         reporter: Reporter | None = None,
     ) -> Study:
         """Make a study; nothing appears unless everything is in order.
@@ -79,6 +80,8 @@ class Study(StudyLabels):
             test cases are never copied.
         volume_indices
             Which volume of its 4D file a case is, by case id.
+        groups
+            What scans that may be paired share (view, sex, region), by case id.
         reporter
             Hears which image is read, and may stop it.
 
@@ -104,6 +107,7 @@ class Study(StudyLabels):
                 align=align,
                 all_labels=all_labels,
                 volume_indices=volume_indices,
+                groups=groups,
                 reporter=reporter,
             )
         )

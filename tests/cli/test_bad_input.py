@@ -253,6 +253,17 @@ def test_study_of_a_newer_schema(run: Run, tmp_path: Path) -> None:
         (["--resume", "--steps", "5"], "--steps"),
         (["--resume"], "no run to resume"),
         (["--stop", "--follow"], "--stop"),
+        (["--follow", "--steps", "3", "--preset", "quick"], "leave out --preset, --steps"),
+        (["--follow", "--resume"], "leave out --resume"),
+        (["--stop", "--steps", "3"], "leave out --steps"),
+        (
+            ["--set", "transport.heads=3"],
+            "The setting transport.heads cannot be 3: expansion has to be a multiple",
+        ),
+        (
+            ["--set", "transport.heads=3", "--set", "transport.tokens=5"],
+            "The settings transport.heads, transport.tokens do not fit: expansion has to be",
+        ),
         (["--run", "a/b"], "run"),
         (["--init", "nowhere"], "nowhere"),
     ],

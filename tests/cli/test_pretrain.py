@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from napari_gemini.engine.events import CancelledEvent, StartedEvent
+from napari_gemini.engine.jobs import TrainJob
+from napari_gemini.engine.run_folder import RunFolder
 from tests.cli.helpers import Run, everything_in
 
 FAST = ("--preset", "quick", "--steps", 2, "--base-width", 4, "--set", "threads=1")
@@ -65,6 +68,9 @@ def test_what_cannot_be_done_is_one_sentence_and_changes_nothing(
         (("--out", filled), "is not empty"),
         (("--out", fresh, "--resume"), "no run folder"),
         (("--out", fresh, "--stop"), "no run folder"),
+        (("--out", fresh, "--follow", "--steps", 3), "leave out --steps"),
+        (("--out", fresh, "--follow", "--preset", "quick"), "leave out --preset"),
+        (("--out", fresh, "--stop", "--set", "seed=3"), "leave out --set"),
     ):
         answer = run("pretrain", study, *words)
         assert answer.code == 2, words
@@ -104,3 +110,37 @@ def test_a_study_with_one_scan_left_or_a_lonely_group_is_one_sentence(
     answer = run("pretrain", study, "--out", tmp_path / "b", *FAST)
     assert answer.code == 2
     assert "at least two scans" in answer.sentence
+
+
+def begin_run(study: Path, path: Path) -> RunFolder:
+    """A run folder whose process began and is gone."""
+    folder = RunFolder(path)
+    folder.make()
+    folder.write_config(TrainJob(study=study, out=path))
+    folder.append(StartedEvent(kind="train"))
+    return folder
+
+
+def test_a_run_that_died_is_gone_on_with_by_its_folder(
+    run: Run, study: Path, tmp_path: Path
+) -> None:
+    begin_run(study, tmp_path / "model")
+    answer = run("pretrain", study, "--out", tmp_path / "model", "--follow")
+    assert answer.code == 4
+    assert f"go on with --out {tmp_path / 'model'} --resume." in answer.sentence
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [({"step": 7, "stopped": True}, "Stopped at step 7"), ({}, "Stopped before its end")],
+)
+def test_a_stopped_run_says_how_far_it_came(
+    run: Run, study: Path, tmp_path: Path, values: dict[str, object], told: str
+) -> None:
+    for command, path in (("pretrain", tmp_path / "model"), ("train", study / "runs" / "model")):
+        begin_run(study, path).append(CancelledEvent(values=values))
+        place = ("--out", path) if command == "pretrain" else ("--run", "model")
+        answer = run(command, study, *place, "--follow")
+        assert answer.code == 0, answer.err
+        assert answer.out.splitlines()[0] == told
+        assert "--resume" in answer.out

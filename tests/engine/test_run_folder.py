@@ -309,6 +309,33 @@ def test_an_existing_or_impossible_run_is_refused_untouched(
         run_job(job_in(study, resume=True), SilentReporter())
 
 
+def test_a_run_that_failed_before_it_trained_gives_its_name_back(study: Path) -> None:
+    job = job_in(study)
+    with pytest.raises(InputError, match="no labels"), run_session(job, SilentReporter()):
+        raise InputError("There are no labels.")
+    folder = RunFolder(study / "runs" / "r")
+    assert folder.state() == "failed"
+    with run_session(job, SilentReporter()) as session:
+        session.finish({})
+    assert folder.state() == "finished"
+    # One that trained before it failed is kept.
+    with pytest.raises(InputError, match="exists already"), run_session(job, SilentReporter()):
+        pass
+
+    def fail_in_training() -> None:
+        with run_session(job_in(study, "s"), SilentReporter()) as session:
+            session.folder.update_config(data_sha256={})
+            raise InputError("This is the reason.")
+
+    with pytest.raises(InputError, match="reason"):
+        fail_in_training()
+    with (
+        pytest.raises(InputError, match="exists already"),
+        run_session(job_in(study, "s"), SilentReporter()),
+    ):
+        pass
+
+
 def test_stopped_and_resumed_it_keeps_its_settings(study: Path, fake_training: None) -> None:
     recorder = Recorder(cancel_after=5)
     with pytest.raises(Cancelled):

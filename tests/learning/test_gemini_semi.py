@@ -190,6 +190,27 @@ def test_shape_transfer_moves_scan_and_labels_alike_and_only_the_stated_share() 
     assert nobody([0, 1], torch.Generator().manual_seed(0)) is None
 
 
+def test_shape_transfer_stays_within_a_group() -> None:
+    cohort = tiny_cohort(labelled=4)
+    cohort.groups = ["a" if k % 2 == 0 else "b" for k in range(len(cohort.ids))]
+    cohort.images = torch.arange(float(len(cohort.ids))).reshape(-1, 1, 1, 1).expand(-1, 1, 32, 32)
+    settings = tiny_settings(shape_transfer=1.0)
+    network = build_network(settings.network)
+    network.features = lambda images: images  # type: ignore[method-assign]
+    met: list[tuple[int, int]] = []
+
+    def meet(moving: torch.Tensor, fixed: torch.Tensor) -> torch.Tensor:
+        met.extend((int(a[0, 0, 0]), int(b[0, 0, 0])) for a, b in zip(moving, fixed, strict=True))
+        return torch.zeros(len(moving), 2, 32, 32)
+
+    network.displacement = meet  # type: ignore[method-assign]
+    made = ShapeTransfer(network, settings, cohort)
+    for seed in range(10):
+        made([0, 1, 2, 3], torch.Generator().manual_seed(seed))
+    assert len(met) == 40
+    assert all(a != b and a % 2 == b % 2 for a, b in met)
+
+
 def test_shape_transfer_leaves_no_gradient_and_starts_as_nothing() -> None:
     cohort = tiny_cohort()
     settings = tiny_settings(shape_transfer=1.0)

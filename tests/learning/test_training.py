@@ -248,8 +248,19 @@ def test_single_nonfinite_steps_are_skipped_and_counted(tmp_path: Path) -> None:
 
 
 def test_lasting_nonfinite_steps_stop_with_advice(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="lower the learning rate"):
+    with pytest.raises(TrainingError, match="a lower learning rate") as caught:
+        _exploding(tmp_path, lambda step: True, StopAfter()).fit()
+    # The run was in fp32 and no checkpoint was due: neither is named.
+    assert "fp32" not in str(caught.value)
+    assert "--init" not in str(caught.value)
+
+
+def test_advice_after_nonfinite_steps_names_the_last_good_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="--init") as caught:
         _exploding(tmp_path, lambda step: step >= 4, StopAfter()).fit()
+    named = str(caught.value).split("--init ")[1].split(")")[0]
+    assert Path(named).name == "0000004"
+    assert (Path(named) / "weights.safetensors").is_file()
 
 
 def test_no_labels_is_one_sentence(tmp_path: Path) -> None:

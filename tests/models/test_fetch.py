@@ -13,6 +13,7 @@ from napari_gemini.engine.models.fetch import fetch_model
 from napari_gemini.engine.models.registry import read_registry, write_registry
 from napari_gemini.errors import EngineError, InputError, ModelError
 from napari_gemini.progress import Cancelled
+from tests.cli.helpers import Run
 from tests.models.helpers import Behaviour, Listener
 
 WEIGHTS = "weights.safetensors"
@@ -177,6 +178,26 @@ def test_a_file_that_the_server_does_not_have(server: str, offered: Path) -> Non
         fetch(f"{server}/registry.json")
 
 
+def test_a_file_that_is_not_there_is_the_mirrors_or_the_registrys(
+    offered: Path, tmp_path: Path
+) -> None:
+    registry = str(offered / "registry.json")
+    with pytest.raises(DownloadError, match=r"There is no file .*: complete the mirror"):
+        fetch(registry, mirror=str(tmp_path))
+    (offered / "small-2d" / "README.md").unlink()
+    with pytest.raises(DownloadError, match=r"There is no file .*: correct the registry"):
+        fetch(registry)
+
+
+def test_a_model_elsewhere_goes_by_its_folder(run: Run, offered: Path, tmp_path: Path) -> None:
+    words = ("models", "fetch", "small-2d", "--registry", offered / "registry.json")
+    answer = run(*words, "--into", tmp_path / "elsewhere")
+    assert answer.code == 0, answer.err
+    folder = tmp_path / "elsewhere" / "small-2d"
+    assert f"Use it with --model {folder}, or train from it with --init {folder}" in answer.out
+    assert "Use it with --model small-2d," in run(*words).out
+
+
 def test_a_model_that_the_registry_does_not_have(offered: Path) -> None:
     registry = str(offered / "registry.json")
     for spec in ("other", "http://127.0.0.1:9/other/"):
@@ -197,6 +218,12 @@ def test_a_model_that_the_registry_does_not_have(offered: Path) -> None:
 def test_a_registry_has_to_be_complete(offered: Path, change: Any, part: str) -> None:
     edit_registry(offered, change)
     with pytest.raises(InputError, match=rf"is not a registry of models .*{part}"):
+        read_registry(str(offered / "registry.json"))
+
+
+def test_a_registry_that_is_not_complete_says_what_is_needed(offered: Path) -> None:
+    edit_registry(offered, lambda m: m.pop("url"))
+    with pytest.raises(InputError, match=r"url: .*; every model needs a url, a licence and files,"):
         read_registry(str(offered / "registry.json"))
 
 

@@ -145,6 +145,28 @@ def test_a_name_that_is_taken_is_replaced_only_on_request(tmp_path: Path) -> Non
     assert sorted(p.name for p in models.iterdir()) == ["organ", "registry.json"]
 
 
+def test_the_users_own_model_is_replaced_too(tmp_path: Path, own_models: Path) -> None:
+    folder = make_run(tmp_path)
+    publish_model(str(folder), "organ", Listener())
+    publish_model(str(folder), "organ", Listener(), general=True, replace=True)
+    assert read_card(own_models / "organ").general
+
+
+def test_what_is_not_replaced_says_why(tmp_path: Path, own_models: Path) -> None:
+    folder = str(make_run(tmp_path))
+    with pytest.raises(InputError, match=r"general-2d is shipped.*not replaced: choose another"):
+        publish_model(folder, "general-2d", Listener(), replace=True)
+    (own_models / "photos").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"photos is no model \(it has no model\.json\)"):
+        publish_model(folder, "photos", Listener(), replace=True)
+    (tmp_path / "models").mkdir()
+    outside = write_model(tmp_path / "outside")
+    before = everything_in(outside)
+    with pytest.raises(InputError, match="cannot be the name"):
+        publish_model(folder, "../outside", Listener(), parent=tmp_path / "models", replace=True)
+    assert everything_in(outside) == before
+
+
 def test_a_model_that_is_too_large_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +222,13 @@ def test_the_commands(run: Run, tmp_path: Path, own_models: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "part"),
-    [("{", "does not describe"), ('{"titel": "x"}', "titel"), ('{"hours": "long"}', "hours")],
+    [
+        ("{", "does not describe"),
+        ('{"titel": "x"}', "titel"),
+        ('{"hours": "long"}', "hours"),
+        ('{"scores": [{"value": 1}]}', "scores.0.what: Field required"),
+        ("[]", "a JSON object"),
+    ],
 )
 def test_a_bad_description(run: Run, tmp_path: Path, content: str, part: str) -> None:
     path = tmp_path / "about.json"
@@ -208,6 +236,7 @@ def test_a_bad_description(run: Run, tmp_path: Path, content: str, part: str) ->
     answer = run("models", "publish", make_run(tmp_path), "organ", "--about", path)
     assert answer.code == 2
     assert part in answer.sentence
+    assert answer.err == f"Error: {answer.sentence}\n"
 
 
 @pytest.mark.parametrize("name", ["../evil", "none", "With Space", ""])

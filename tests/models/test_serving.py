@@ -127,6 +127,20 @@ def test_a_training_takes_the_layout_of_the_model_it_starts_from(
         assert (network.base_width, network.field_stride, network.velocity_steps) == (4, stride, 3)
 
 
+@pytest.mark.parametrize("command", ["train", "pretrain"])
+def test_a_training_does_not_start_from_a_model_of_the_other_dimension(
+    command: str, run: Run, own_models: Path, tmp_path: Path
+) -> None:
+    write_model(own_models / "volumes", dimension=3)
+    study = write_random_study(tmp_path / "study", random_groups(1, 2, 2, 32), 1)
+    place = ("--run", "a") if command == "train" else ("--out", tmp_path / "a")
+    answer = run(command, study, "--init", "volumes", *place, "--steps", 1, "--device", "cpu")
+    assert answer.code == 2
+    assert "The model volumes is for 3D scans and these are 2D" in answer.sentence
+    assert not (tmp_path / "a").exists()
+    assert not list((study / "runs").iterdir())
+
+
 def write_labels_of_one(folder: Path) -> None:
     """Label the first case of a study by hand."""
     study = Study.open(folder)

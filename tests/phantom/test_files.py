@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_gemini.cli import main
 from napari_gemini.errors import InputError
 from napari_gemini.phantom.cohort import Cohort, make_cohort
 from napari_gemini.phantom.files import cohort_split, write_cohort
@@ -108,6 +109,18 @@ def test_landmark_table(tmp_path: Path, cohort: Cohort) -> None:
     assert (name, label) == ("capsule 1", "1")
     expected = cohort.truth.landmarks("phantom_003").points[0]
     assert [float(x), float(y)] == pytest.approx(list(expected), abs=1e-5)
+
+
+def test_the_command_refuses_before_it_makes_scans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("napari_gemini.phantom.cohort.make_cohort", pytest.fail)
+    assert main(["phantom", str(tmp_path / "new"), "--count", "6"]) == 2
+    assert "6 scans are too few for 5 labelled and 2 test scans" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "precious.txt").write_text("data")
+    assert main(["phantom", str(tmp_path)]) == 2
+    assert "is not an empty folder" in capsys.readouterr().err
 
 
 def test_refusals(tmp_path: Path, cohort: Cohort) -> None:

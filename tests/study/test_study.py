@@ -85,8 +85,9 @@ def test_case_lists_that_cannot_be(study: Study) -> None:
 def test_what_is_no_study(tmp_path: Path, data: Path) -> None:
     with pytest.raises(StudyError, match="is no study"):
         Study(tmp_path)
-    with pytest.raises(StudyError, match="is no study"):
+    with pytest.raises(StudyError, match="is no study") as caught:
         Study(tmp_path / "nothing")
+    assert str(caught.value).count("napari-gemini study new") == 1
     with pytest.raises(StudyError, match="is a file"):
         Study(data / "split.json")
 

@@ -56,6 +56,8 @@ class ResumingDownloader:
         Hears of progress and may stop the work; the beginning stays.
     attempts
         How often a broken connection is taken up again by itself.
+    remedy
+        What to do where a local file is missing.
     wait_seconds
         Pause before the second attempt; it doubles with each.
     """
@@ -67,12 +69,14 @@ class ResumingDownloader:
         reporter: Reporter | None = None,
         *,
         attempts: int = ATTEMPTS,
+        remedy: str = "correct the registry",
         wait_seconds: float = 1.0,
     ) -> None:
         self.part = part
         self.size = size
         self.reporter = reporter or SilentReporter()
         self.attempts = attempts
+        self.remedy = remedy
         self.wait_seconds = wait_seconds
 
     def __call__(self, url: str, output_file: Any, pooch: Any = None) -> None:
@@ -94,7 +98,7 @@ class ResumingDownloader:
             with source.open("rb") as stream, self.part.open("wb") as sink:
                 self._write(iter(lambda: stream.read(_CHUNK), b""), sink, 0)
         except FileNotFoundError:
-            raise DownloadError(f"There is no file {source}: correct the registry.") from None
+            raise DownloadError(f"There is no file {source}: {self.remedy}.") from None
 
     def _fetch(self, url: str) -> None:
         import requests

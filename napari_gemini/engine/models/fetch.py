@@ -61,7 +61,11 @@ def fetch_model(
     address = registry or str(models_folder() / REGISTRY)
     name, model = read_registry(address).find(spec)
     final = new_model_folder(name, folder)
-    base = _base(name, model, mirror or os.environ.get(MIRROR) or None)
+    mirror = mirror or os.environ.get(MIRROR) or None
+    base = _base(name, model, mirror)
+    remedy = (
+        "correct the registry" if mirror is None else "complete the mirror, or fetch without one"
+    )
     reporter.log(
         f"Fetching {name} ({model.size / 1e6:.1f} MB, licence {model.licence}) from {base}"
     )
@@ -72,7 +76,9 @@ def fetch_model(
         # Small files first: a wrong address shows before the long download.
         for file, remote in sorted(model.files.items(), key=lambda item: item[1].size):
             part = temporary / f"{file}{PART}"
-            downloader = ResumingDownloader(part, remote.size, reporter, wait_seconds=wait_seconds)
+            downloader = ResumingDownloader(
+                part, remote.size, reporter, remedy=remedy, wait_seconds=wait_seconds
+            )
             _fetch_file(base + file, temporary / file, remote.sha256, downloader)
         _check(temporary, name)
         for rest in temporary.glob(f"*{PART}"):

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from napari_gemini.engine.models.download import is_web_address, local_path
 from napari_gemini.engine.provenance import sha256_of
-from napari_gemini.errors import InputError
+from napari_gemini.errors import InputError, first_problem
 from napari_gemini.learning.card import CARD, README, read_card
 from napari_gemini.volumes.atomic import write_json_atomic
 
@@ -138,12 +138,10 @@ def read_registry(address: str) -> Registry:
     try:
         registry = Registry.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        what = first["msg"].removeprefix("Value error, ")
+        where, what = first_problem(error)
         raise InputError(
-            f"{address} is not a registry of models ({where}: {what}); every file needs a url, "
-            "sha256 and size, every model a licence."
+            f"{address} is not a registry of models ({where or 'the file'}: {what}); every model "
+            "needs a url, a licence and files, every file a sha256 and size."
         ) from None
     for model in registry.models.values():
         model.url = absolute_url(model.url, address)

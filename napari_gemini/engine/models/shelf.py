@@ -104,7 +104,7 @@ def find_entry(name: str) -> ModelEntry:
     return ModelEntry(name, folder, source, read_card(folder))
 
 
-def new_model_folder(name: str, parent: Path | None = None) -> Path:
+def new_model_folder(name: str, parent: Path | None = None, *, replace: bool = False) -> Path:
     """Return where a new model of the user goes.
 
     Parameters
@@ -113,11 +113,13 @@ def new_model_folder(name: str, parent: Path | None = None) -> Path:
         Lower-case letters, digits, dot, dash and underscore.
     parent
         Folder of models; the user's own unless given.
+    replace
+        Take the place of a model of that name there.
 
     Raises
     ------
     InputError
-        If the name cannot be used or is taken.
+        If the name cannot be used, or is taken by what is not to be replaced.
     """
     if not _NAME.fullmatch(name) or name == "none":
         raise InputError(
@@ -126,6 +128,15 @@ def new_model_folder(name: str, parent: Path | None = None) -> Path:
         )
     folder = (own_models_folder() if parent is None else parent.absolute()) / name
     taken = folder if folder.exists() else find_model(name) if parent is None else None
-    if taken is not None:
+    if taken is None or (replace and (folder / CARD).is_file()):
+        return folder
+    if not replace:
         raise InputError(f"There is a model {name} already in {taken.parent}: choose another name.")
-    return folder
+    if taken == folder:
+        raise InputError(
+            f"{folder} is no model (it has no {CARD}), so it is not replaced: choose another name."
+        )
+    raise InputError(
+        f"The model {name} is shipped with napari-gemini, so it is not replaced: choose another "
+        "name, or another folder with --into."
+    )

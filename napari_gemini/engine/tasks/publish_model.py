@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from napari_gemini.engine.models.registry import write_registry
 from napari_gemini.engine.models.shelf import folder_size, new_model_folder
 from napari_gemini.engine.tasks.model_folder import write_model_folder
-from napari_gemini.errors import InputError
+from napari_gemini.errors import InputError, first_problem
 from napari_gemini.evaluation.history import read_history
-from napari_gemini.learning.card import CARD, About, ModelCard
+from napari_gemini.learning.card import About, ModelCard
 from napari_gemini.learning.checkpoints import FOLDER, load_model
 from napari_gemini.networks.gemini import GeminiNetwork, build_network
 from napari_gemini.phantom.cohort import make_cohort
@@ -97,7 +98,7 @@ def publish_model(
         If the name is taken, the run has no model, or the model is too large.
     """
     model = load_model(run)
-    final = _place(name, parent, replace)
+    final = new_model_folder(name, parent, replace=replace)
     halves = {
         k: v.half() if v.is_floating_point() else v for k, v in _weights(model.network).items()
     }
@@ -121,13 +122,6 @@ def publish_model(
         "feature_error": cost.features,
         "field_error": cost.field,
     }
-
-
-def _place(name: str, parent: Path | None, replace: bool) -> Path:
-    """Return where the model goes."""
-    if replace and parent is not None and (parent / name / CARD).is_file():
-        return parent.absolute() / name
-    return new_model_folder(name, parent)
 
 
 def _weights(network: GeminiNetwork) -> dict[str, Tensor]:
@@ -237,9 +231,20 @@ def read_about(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        about = About.model_validate(content)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} does not describe a model ({error}): correct it.") from None
+    if not isinstance(content, dict):
+        raise InputError(
+            f"{path} does not describe a model: write a JSON object such as "
+            '{"title": "..."} into it.'
+        )
+    try:
+        about = About.model_validate(content)
+    except ValidationError as error:
+        where, what = first_problem(error)
+        raise InputError(
+            f"{path} does not describe a model ({where}: {what}): correct it."
+        ) from None
     unknown = set(content) - set(About.model_fields)
     if unknown:
         raise InputError(f"{path} has the unknown field {min(unknown)}: correct it.")

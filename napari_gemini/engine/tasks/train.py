@@ -12,6 +12,12 @@ from napari_gemini.engine.jobs import TrainJob
 from napari_gemini.engine.provenance import library_versions, sha256_of
 from napari_gemini.engine.run_folder import RunFolder
 from napari_gemini.engine.run_session import run_folder_of
+from napari_gemini.engine.tasks.train_checks import (
+    DataHashes,
+    compare_with_model,
+    refuse_other_study,
+    warn_of_frozen_noise,
+)
 from napari_gemini.learning.card import ModelCard, read_card
 from napari_gemini.learning.checkpoints import (
     intact_checkpoints,
@@ -71,11 +77,18 @@ def run(job: TrainJob, reporter: Reporter) -> dict[str, Any]:
     card = describe_model(study, settings, data.intensity_mode, library_versions())
     card = card.model_copy(update={"trained": objective.learned})
     trainer = Trainer(objective, folder.path, card, reporter, _validator(settings, data), autocast)
+    hashes = _hashes(study, data)
+    if job.resume:
+        refuse_other_study(folder, settings.network, hashes)
     resumed = job.resume and trainer.resume()
     if not resumed and job.init is not None:
-        start_from(network, job.init, reporter)
+        source = start_from(network, job.init, reporter)
+        for sentence in compare_with_model(source, study, data.intensity_mode):
+            reporter.log(sentence, "warning")
+    elif not resumed and settings.freeze_backbone:
+        warn_of_frozen_noise(reporter)
     precision = "bf16" if autocast is not None else "fp32"
-    _record(folder, study, settings, facts, data, f"{device}", precision)
+    _record(folder, settings, facts, data, hashes, f"{device}", precision)
     reporter.log(
         f"{'Resuming' if resumed else 'Training'} {settings.objective} at step {trainer.step} of "
         f"{settings.steps} on {device} ({precision}, {facts['threads']} threads): "
@@ -112,8 +125,13 @@ def autocast_dtype(settings: TrainSettings, device: torch.device) -> torch.dtype
     return torch.bfloat16 if choose_precision(settings.precision, device) == "bf16" else None
 
 
-def start_from(network: GeminiNetwork, spec: str, reporter: Reporter) -> None:
+def start_from(network: GeminiNetwork, spec: str, reporter: Reporter) -> ModelCard:
     """Copy the weights that another model learned; a head for other labels starts afresh.
+
+    Returns
+    -------
+    ModelCard
+        Of that model.
 
     Raises
     ------
@@ -129,6 +147,7 @@ def start_from(network: GeminiNetwork, spec: str, reporter: Reporter) -> None:
     kept = {name: value for name, value in drawn.items() if name.split(".")[0] not in card.trained}
     network.load_state_dict({**network.state_dict(), **kept})
     reporter.log(f"Starting from the weights of {spec}.{_afresh(network, card, weights)}")
+    return card
 
 
 def _afresh(network: GeminiNetwork, card: ModelCard, weights: dict[str, Tensor]) -> str:
@@ -155,21 +174,25 @@ def _validator(settings: TrainSettings, data: StudyCohort) -> Validator | None:
     return LabelConsistency(data.cohort)
 
 
-def _record(
-    folder: RunFolder,
-    study: Study,
-    settings: TrainSettings,
-    facts: dict[str, Any],
-    data: StudyCohort,
-    device: str,
-    precision: str,
-) -> None:
-    """Write down everything that is needed to repeat the run."""
+def _hashes(study: Study, data: StudyCohort) -> DataHashes:
     hashes = {}
     for name in data.cohort.ids:
         hashes[name] = {"image": sha256_of(study.image_path(name))}
         if study.has_labels(name):
             hashes[name]["labels"] = sha256_of(study.labels_path(name))
+    return hashes
+
+
+def _record(
+    folder: RunFolder,
+    settings: TrainSettings,
+    facts: dict[str, Any],
+    data: StudyCohort,
+    hashes: DataHashes,
+    device: str,
+    precision: str,
+) -> None:
+    """Write down everything that is needed to repeat the run."""
     folder.update_config(
         settings=settings.model_dump(mode="json"),
         repeatability=facts,

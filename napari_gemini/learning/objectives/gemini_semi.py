@@ -26,6 +26,7 @@ from napari_gemini.learning.cohort import Cohort
 from napari_gemini.learning.objectives.base import Objective, PairBatch, PairBatches, Update
 from napari_gemini.learning.objectives.label_transfer import transfer_loss
 from napari_gemini.learning.objectives.supervised import SegmentationUpdate, require_labels
+from napari_gemini.learning.sampling import PairSampler
 from napari_gemini.learning.target_masks import target_masks
 from napari_gemini.networks.gemini import GeminiNetwork
 from napari_gemini.settings import LossWeights, TrainSettings
@@ -80,7 +81,7 @@ def gemini_loss(
 
 
 class ShapeTransfer:
-    """Deforms labelled scans part of the way to the shape of other scans, with their labels.
+    """Deforms labelled scans part of the way to the shape of scans of their group, labels along.
 
     Not in the paper. The deformer knows how the anatomy varies over all scans, labelled or not, so
     its fields make labelled scans of shapes that nobody labelled. Labels stay exact, since image
@@ -97,6 +98,7 @@ class ShapeTransfer:
         self.network = network
         self.share = settings.shape_transfer
         self.cohort = cohort
+        self.sampler = PairSampler(cohort.groups)
 
     @torch.no_grad()
     def __call__(self, cases: list[int], generator: torch.Generator) -> Tensor | None:
@@ -109,14 +111,11 @@ class ShapeTransfer:
         generator
             Draws who is deformed, towards whom, and how far (uniformly from 0 to all the way).
         """
-        count = len(self.cohort.ids)
         chosen = torch.rand(len(cases), generator=generator) < self.share
-        others = torch.randint(count - 1, (len(cases),), generator=generator).tolist()
+        others = [self.sampler.partner(case, generator) for case in cases]
         distance = torch.rand(len(cases), generator=generator) * chosen
         if not bool(chosen.any()):
             return None
-        # A scan is not sent to itself: numbers from its own on are moved up by one.
-        others = [other + (other >= case) for case, other in zip(cases, others, strict=True)]
         features = self.network.features(self.cohort.images[cases + others])
         field = self.network.displacement(*features.chunk(2))
         return field * distance.to(field).reshape(-1, *[1] * (field.ndim - 1))

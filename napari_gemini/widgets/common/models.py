@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_gemini.engine.models.shelf import list_models
+from napari_gemini.errors import EngineError
 from napari_gemini.resources import models_folder
 from napari_gemini.study.study import Study
 
@@ -60,7 +61,7 @@ def shipped_choices(dimension: int | None) -> list[ModelChoice]:
     """Return the shipped models of a dimension, general ones first."""
     try:
         folders = sorted(models_folder().iterdir())
-    except OSError:
+    except (OSError, EngineError):  # an installation without models offers none
         return []
     choices = []
     for folder in folders:

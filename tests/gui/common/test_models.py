@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from napari_gemini import resources
 from napari_gemini.widgets.common.models import NO_MODEL, model_choices
 from tests.models.helpers import write_model
 
@@ -21,3 +22,13 @@ def test_fetched_and_imported_models_are_offered(
     assert "brain-3d" not in offered
     assert list(offered)[-1] == NO_MODEL
     assert {"heart-2d", "brain-3d"} <= {choice.spec for choice in model_choices(None, None)}
+
+
+def test_an_installation_without_models_offers_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The defaults of the function hold the package's folder: put another one there.
+    monkeypatch.setattr(resources._shipped_folder, "__defaults__", (tmp_path / "package",))
+    monkeypatch.setenv("NAPARI_GEMINI_MODELS", str(tmp_path / "own"))
+    write_model(tmp_path / "own" / "heart-2d")
+    assert [choice.spec for choice in model_choices(None, 2)] == ["heart-2d", NO_MODEL]

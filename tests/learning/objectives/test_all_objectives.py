@@ -164,5 +164,5 @@ def test_a_loss_that_stays_non_finite_says_what_to_change(objective: str, tmp_pa
     trainer = pretrainer(tmp_path, settings)
     with torch.no_grad():
         trainer.network.backbone.encoder[0][0][0].weight.fill_(float("nan"))  # type: ignore[index]
-    with pytest.raises(TrainingError, match="lower the learning rate"):
+    with pytest.raises(TrainingError, match="a lower learning rate"):
         trainer.fit()
