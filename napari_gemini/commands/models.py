@@ -102,6 +102,12 @@ def import_(
             help="How its scans were brought to 0 to 1.",
         ),
     ] = "percentile",
+    overlapping: Annotated[
+        bool,
+        typer.Option(
+            "--overlapping", help="Each output is a label of its own, none is the background."
+        ),
+    ] = False,
     into: Into = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -111,7 +117,13 @@ def import_(
 
     result = run_with_bar(
         lambda reporter: import_model(
-            checkpoint, name, reporter, spacing=spacing, intensity=intensity, parent=into
+            checkpoint,
+            name,
+            reporter,
+            spacing=spacing,
+            intensity=intensity,
+            overlapping=overlapping,
+            parent=into,
         )
     )
     show(result, summarise_new, as_json=as_json)

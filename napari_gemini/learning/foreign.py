@@ -93,13 +93,17 @@ def our_name(name: str) -> str | None:
     return None
 
 
-def read_foreign(path: Path) -> ForeignModel:
+def read_foreign(path: Path, *, overlapping: bool = False) -> ForeignModel:
     """Read a checkpoint of the authors' GEMINI or GVSL code.
 
     Parameters
     ----------
     path
         ``.pth`` or ``.pt`` (never executed), or ``.safetensors``.
+    overlapping
+        Whether each output of the head is a label of its own (sigmoid), as in the authors' 2D
+        network of the chest; otherwise the first is the background (softmax). Nothing in a
+        checkpoint tells the two apart.
 
     Raises
     ------
@@ -108,7 +112,7 @@ def read_foreign(path: Path) -> ForeignModel:
         sentence lists what does not fit.
     """
     tensors = _state_dict(_open(path), path)
-    network = _network_of(tensors, path)
+    network = _network_of(tensors, path, overlapping)
     has_deformer = any(name.startswith("deformer.") for name in tensors)
     is_gvsl = any(name.startswith(_GVSL) for name in tensors)
     torch.manual_seed(0)  # fresh parts are the same in every import
@@ -183,7 +187,7 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _network_of(tensors: Mapping[str, Tensor], path: Path) -> NetworkSettings:
+def _network_of(tensors: Mapping[str, Tensor], path: Path, overlapping: bool) -> NetworkSettings:
     """Tell the layout from the shapes of the first and the last layer."""
     first = tensors.get(_FIRST)
     if first is None:
@@ -204,6 +208,7 @@ def _network_of(tensors: Mapping[str, Tensor], path: Path) -> NetworkSettings:
                 "base_width": first.shape[0],
                 "classes": max(2, _classes(tensors)),
                 "head_width": _head_width(tensors),
+                "overlapping": overlapping and bool(_classes(tensors)),
             }
         )
     except ValidationError:

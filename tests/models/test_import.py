@@ -14,6 +14,7 @@ from napari_gemini.learning import foreign
 from napari_gemini.learning.checkpoints import load_model
 from napari_gemini.learning.foreign import our_name, read_foreign
 from napari_gemini.networks.blocks import count_parameters
+from napari_gemini.volumes.pictures import write_png
 from tests.cli.helpers import Run, everything_in
 from tests.cli.models import Trap, pickled_trap
 from tests.models.checkpoints import gemini, gvsl
@@ -157,6 +158,30 @@ def test_an_old_torch_does_not_open_pickles(
     answer = run("models", "import", path)
     assert answer.code == 2
     assert "2.10 or newer" in answer.sentence
+
+
+def test_a_head_of_sigmoids_is_imported_as_one_where_the_user_says_so(
+    tmp_path: Path, run: Run
+) -> None:
+    """The authors' 2D network of the chest: three outputs, none of them the background."""
+    path = save(tmp_path / "chest.pth", gemini(2, width=8, outputs=3))
+    into = tmp_path / "models"
+    answer = run("models", "import", path, "--name", "soft", "--into", into)
+    assert answer.code == 0
+    assert "--overlapping" in answer.err
+    answer = run("models", "import", path, "--name", "chest", "--into", into, "--overlapping")
+    assert answer.code == 0
+    assert "--overlapping" not in answer.err
+    soft, chest = (load_model(into / name) for name in ("soft", "chest"))
+    assert soft.card.labels == {0: "background", 1: "label 1", 2: "label 2"}
+    assert chest.card.labels == {1: "label 1", 2: "label 2", 3: "label 3"}
+    assert (soft.network.config.overlapping, chest.network.config.overlapping) == (False, True)
+    picture = tmp_path / "picture.png"
+    write_png(picture, np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8))
+    answer = run("predict", into / "chest", picture, "--out", tmp_path / "out")
+    assert answer.code == 0, answer.err
+    masks = sorted(path.name for path in (tmp_path / "out" / "picture").iterdir())
+    assert masks == ["label_1.png", "label_2.png", "label_3.png"]
 
 
 def drop(name: str) -> Any:

@@ -33,6 +33,7 @@ def import_model(
     *,
     spacing: float = 1.0,
     intensity: str = "percentile",
+    overlapping: bool = False,
     parent: Path | None = None,
 ) -> dict[str, Any]:
     """Import a checkpoint.
@@ -49,6 +50,9 @@ def import_model(
         Voxel size in mm that it was trained at.
     intensity
         How its scans were brought to [0, 1]: ``percentile``, ``ct`` or ``uint8``.
+    overlapping
+        Whether each output of its head is a label of its own; see
+        :func:`napari_gemini.learning.foreign.read_foreign`.
     parent
         Folder of models; the user's own unless given.
 
@@ -67,7 +71,7 @@ def import_model(
     if spacing <= 0:
         raise InputError("A spacing is more than 0 mm.")
     final = new_model_folder(name or _name_of(checkpoint), parent)
-    model = read_foreign(checkpoint)
+    model = read_foreign(checkpoint, overlapping=overlapping)
     card = _card(final.name, model, checkpoint, spacing, intensity)
     write_model_folder(final, model.weights, card)
     for sentence in _remarks(model):
@@ -95,8 +99,9 @@ def _card(
     dimension = model.network.dimension
     labels = {}
     if "head" not in model.fresh:
-        labels = {0: "background"}
-        labels.update({k: f"label {k}" for k in range(1, model.network.classes)})
+        first = 1 if model.network.overlapping else 0
+        labels = {k: f"label {k}" for k in range(first, model.network.classes + first)}
+        labels |= {} if first else {0: "background"}
     return ModelCard(
         name=name,
         network=model.network,
@@ -132,6 +137,12 @@ def _remarks(model: ForeignModel) -> list[str]:
         )
     if "head" in model.fresh:
         remarks.append("It has no segmentation head: it finds correspondence and cannot label.")
+    elif not model.network.overlapping:
+        remarks.append(
+            f"Of its {model.network.classes} outputs the first is taken for the background; if "
+            "each is a label of its own, as in the authors' 2D network of the chest, import it "
+            "with --overlapping."
+        )
     if model.left_out:
         parts = sorted({name.split(".")[0] for name in model.left_out})
         remarks.append(f"Left out, since they have no place here: {', '.join(parts)}.")
