@@ -58,8 +58,9 @@ def test_the_demo_measures_itself_against_the_truth(
     assert result["tre"]["unit"] == "px"
     assert result["fold_percent_digital"] == 0
     assert [message[:5] for message in listener.messages if message.startswith("[")] == [
-        f"[{stage}/7]" for stage in range(1, 8)
+        f"[{stage}/8]" for stage in range(1, 9)
     ]
+    assert any("shipped model: general-2d" in message for message in listener.messages)
     page = Path(result["report"]).read_text()
     assert "five-label U-Net" in page
     assert "GEMINI-Semi" in page

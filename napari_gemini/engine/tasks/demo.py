@@ -36,7 +36,7 @@ from napari_gemini.volumes.fields import map_points, read_field
 MARKER = "demo.json"
 METHOD, BASELINE = "gemini-semi", "five-label-unet"
 TITLES = {METHOD: "GEMINI-Semi", BASELINE: "five-label U-Net"}
-_STAGES = 7
+_STAGES = 8
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,10 @@ def run_demo(plan: DemoPlan, reporter: Reporter) -> dict[str, Any]:
         )
     stage = StageReporter(reporter, 6, "Correspondence of a pair")
     pair = correspond(plan, study, stage)
+    name, _ = shipped_model(plan.dimension)
+    stage = StageReporter(reporter, 7, f"The same pair with the shipped model: {name}")
     shipped = correspond_with_shipped(plan, study, stage)
-    StageReporter(reporter, 7, "Writing the report")
+    StageReporter(reporter, 8, "Writing the report")
     result = {**judge(plan, study, scores, pair), "shipped": shipped}
     result["report"] = str(write_report(plan, study, result))
     result["seconds"] = round(time.monotonic() - started, 1)
