@@ -162,7 +162,6 @@ class Workshop:
             for key, measure, unit in (
                 ("dice", "Dice", ""),
                 ("fold_percent", "folds", "%"),
-                ("seconds", "seconds a pair on a CPU", "s"),
             ):
                 text = f"{measure}, {title} ({what})"
                 rows.append({"what": text, "value": found[key], "unit": unit, "command": command})
