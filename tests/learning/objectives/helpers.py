@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from napari_gemini.learning.cohort import Cohort, assemble
 from napari_gemini.learning.objectives.registry import objective_class
 from napari_gemini.learning.trainer import Trainer
 from napari_gemini.networks.gemini import build_network
+from napari_gemini.phantom.cohort import make_cohort
 from napari_gemini.progress import SilentReporter
 from napari_gemini.settings import (
     CoverSettings,
@@ -85,6 +87,13 @@ class Curve(SilentReporter):
         """Return the mean of one value over some of the reports."""
         values = [v[name] for v in self.values if name in v][part]
         return sum(values) / len(values)
+
+
+def phantom_cohort(count: int = 6) -> Cohort:
+    """Return pictures of the phantom organ, without labels."""
+    cases = make_cohort(count, 2, (48, 48), seed=0, crop=False).cases
+    images = [case.image.data.astype(np.float32) for case in cases]
+    return assemble([case.id for case in cases], [image / image.max() for image in images], {})
 
 
 def textured_cohort(count: int = 4, dimension: int = 2, seed: int = 0) -> Cohort:

@@ -20,13 +20,19 @@ from napari_gemini.settings import (
     pretraining_preset,
 )
 from tests.learning.helpers import tiny_cohort
-from tests.learning.objectives.helpers import Curve, pretrainer, pretraining_settings
+from tests.learning.objectives.helpers import (
+    Curve,
+    phantom_cohort,
+    pretrainer,
+    pretraining_settings,
+)
 
-#: Objectives that learn the discs in a moment, and by which value. Those that tell places apart
-#: need texture and are followed in files of their own.
+#: What each objective lowers.
 LOSS = {
     "gemini-mip": "restoration",
     "gvsl": "loss_similarity",
+    "cover": "loss_vectors",
+    "pix2rep": "loss_pixels",
     "pix2rep-v2": "loss_pixels",
     "optiml": "loss_transport",
 }
@@ -36,14 +42,14 @@ def test_every_objective_that_is_offered_exists() -> None:
     assert set(PRETRAINING) == set(OBJECTIVES) - {"gemini-semi", "supervised"}
 
 
-@pytest.mark.parametrize("objective", LOSS)
-def test_each_lowers_its_own_loss(objective: str, tmp_path: Path) -> None:
-    settings = pretraining_settings(objective, steps=30, learning_rate=5e-3, checkpoint_every=100)
+@pytest.mark.parametrize("objective", PRETRAINING)
+def test_each_lowers_its_own_loss_on_the_phantom(objective: str, tmp_path: Path) -> None:
+    settings = pretraining_settings(objective, steps=60, learning_rate=5e-3, checkpoint_every=100)
     curve = Curve()
-    result = pretrainer(tmp_path, settings, curve).fit()
+    result = pretrainer(tmp_path, settings, curve, phantom_cohort()).fit()
     assert result.nonfinite == 0
     name = LOSS[objective]
-    assert curve.mean(name, slice(-2, None)) < 0.95 * curve.mean(name, slice(0, 1))
+    assert curve.mean(name, slice(-2, None)) < 0.98 * curve.mean(name, slice(0, 2))
 
 
 @pytest.mark.parametrize("objective", PRETRAINING)
