@@ -99,9 +99,10 @@ def _card(
     dimension = model.network.dimension
     labels = {}
     if "head" not in model.fresh:
-        first = 1 if model.network.overlapping else 0
+        first = int(model.network.overlapping)
         labels = {k: f"label {k}" for k in range(first, model.network.classes + first)}
-        labels |= {} if first else {0: "background"}
+        if not model.network.overlapping:
+            labels[0] = "background"
     return ModelCard(
         name=name,
         network=model.network,
