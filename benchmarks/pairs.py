@@ -31,7 +31,7 @@ from napari_gemini.correspondence.jacobian import summarise_folds
 from napari_gemini.engine.tasks.pair_inputs import PairInputs
 from napari_gemini.engine.tasks.pair_matching import match
 from napari_gemini.engine.tasks.pair_results import dice_per_label, field_of_view
-from napari_gemini.engine.tasks.serving import Serving, serve
+from napari_gemini.engine.tasks.serving import serve
 from napari_gemini.progress import SilentReporter
 from napari_gemini.study.study import Study
 from napari_gemini.volumes.atomic import write_json_atomic
@@ -111,23 +111,21 @@ def summarise(rows: list[dict[str, float]]) -> dict[str, float]:
     return {**means, "dice_worst_30": float(worst.mean())}
 
 
+def matched(model: str, dimension: int, refine: int) -> Way:
+    """Return the way of `correspond`: a model's field, or the identity, and its refinement."""
+    device = torch.device("cpu")
+    serving = serve(model, dimension, device)
+    return lambda inputs: match(inputs, serving, refine, None, device, SilentReporter(), "").field
+
+
 def ways(model: str, study: Study, refine: int) -> dict[str, Way]:
     """Return every way by name."""
-    device = torch.device("cpu")
-    served = serve(model, study.dimension, device)
-    bare = serve("none", study.dimension, device)
-
-    def ours(serving: Serving, steps: int) -> Way:
-        return lambda inputs: (
-            match(inputs, serving, steps, None, device, SilentReporter(), "").field
-        )
-
     return {
         "none": lambda inputs: on_grid(inputs, study.grid, no_registration),
         "demons": lambda inputs: on_grid(inputs, study.grid, demons),
-        "refinement": ours(bare, refine),
-        "model": ours(served, 0),
-        "model+refinement": ours(served, refine),
+        "refinement": matched("none", study.dimension, refine),
+        "model": matched(model, study.dimension, 0),
+        "model+refinement": matched(model, study.dimension, refine),
     }
 
 

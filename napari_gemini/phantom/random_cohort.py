@@ -62,12 +62,15 @@ class RandomGroup:
         The scans; labels number the structures of this anatomy and mean nothing in other groups.
     truth
         Their maps and landmarks.
+    contrasts
+        Number of the contrast that each scan was taken in, by its id.
     """
 
     name: str
     anatomy: RandomAnatomy
     cases: list[PhantomCase]
     truth: Truth
+    contrasts: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -158,21 +161,23 @@ def _plan(index: int, dimension: int, size: int, seed: int) -> _Plan:
 
 def _group(index: int, per_group: int, dimension: int, size: int, seed: int) -> RandomGroup:
     plan = _plan(index, dimension, size, seed)
-    cases = [
+    made = [
         _case(f"{plan.name}-{k + 1:02d}", plan, np.random.default_rng([seed, index, _CASE, k]))
         for k in range(per_group)
     ]
+    cases = [case for case, _ in made]
     truth = Truth(
         names=plan.names,
         maps={case.id: case.map for case in cases},
         grids={case.id: (case.image.affine, tuple(case.image.shape)) for case in cases},
         template=_landmarks(plan),
     )
-    return RandomGroup(plan.name, plan.anatomy, cases, truth)
+    contrasts = {case.id: contrast for case, contrast in made}
+    return RandomGroup(plan.name, plan.anatomy, cases, truth, contrasts)
 
 
-def _case(name: str, plan: _Plan, rng: np.random.Generator) -> PhantomCase:
-    """Draw one scan."""
+def _case(name: str, plan: _Plan, rng: np.random.Generator) -> tuple[PhantomCase, int]:
+    """Draw one scan and the number of its contrast."""
     half = plan.half_extent
     grid = case_grid(rng, plan.full, SPACING_MM, headers="plain", crop=bool(rng.random() < 0.5))
     velocity = random_velocity(
@@ -183,8 +188,8 @@ def _case(name: str, plan: _Plan, rng: np.random.Generator) -> PhantomCase:
     points = case_map.grid_to_template(grid.square_affine, grid.shape, stride=4)
     u = plan.anatomy.bent(points, half)
     values = plan.anatomy.evaluate(u)
-    contrast = plan.contrasts[rng.integers(len(plan.contrasts))]
-    contrast = vary_contrast(rng, contrast, plan.spread)
+    number = int(rng.integers(len(plan.contrasts)))
+    contrast = vary_contrast(rng, plan.contrasts[number], plan.spread)
     softness = 0.4 * float(np.min(grid.spacing) / half.min())
     grey = paint(plan.anatomy, u, values, contrast, softness)
     mask = None
@@ -200,7 +205,7 @@ def _case(name: str, plan: _Plan, rng: np.random.Generator) -> PhantomCase:
     else:
         data = np.rint(scan * 255.0).astype(np.uint8)
     labels = labels_of(values).reshape(grid.shape)
-    return PhantomCase(
+    case = PhantomCase(
         id=name,
         image=Volume(data, grid.affine, spacing_known=grid.spacing_known),
         labels=Volume(labels, grid.affine, spacing_known=grid.spacing_known),
@@ -208,6 +213,7 @@ def _case(name: str, plan: _Plan, rng: np.random.Generator) -> PhantomCase:
         map=case_map,
         lesion=mask,
     )
+    return case, number
 
 
 def _landmarks(plan: _Plan) -> Landmarks:
