@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,3 +56,9 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
     """
     first = error.errors()[0]
     return ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+
+
+def listed(names: Sequence[str], shown: int = 5) -> str:
+    """Return names for a sentence, the first few of many: ``a, b, c, d, e and 3 more``."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

@@ -42,9 +42,10 @@ class NetworkSettings(Settings):
     classes: int = Field(2, ge=1, le=512, description="output channels of the segmentation head")
     head_width: int | None = Field(
         None,
-        ge=1,
+        ge=0,
         le=256,
-        description="channels between features and classes; none: as many as the classes need",
+        description="channels between features and classes; none: as many as the classes need, "
+        "0: a linear head",
     )
     overlapping: bool = Field(False, description="sigmoid per label instead of one softmax")
     field_stride: int = Field(

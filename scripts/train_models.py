@@ -5,7 +5,8 @@
 
 The recipe ``models/recipes/NAME.json`` says how. Every stage that is done is skipped and a training
 that was stopped goes on, so the same command is simply given again. ``--stages evaluate,publish``
-publishes what a training has reached so far.
+publishes what a training has reached so far; where nothing was trained, ``--stages evaluate``
+measures the shipped model.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ class Workshop:
         self.run_folder = self.folder / "run"
         self.scores = self.folder / "scores.json"
 
+    @property
+    def begun(self) -> bool:
+        """Whether a training was begun in this folder."""
+        return (self.run_folder / "config.json").is_file()
+
     def data_of(self, stage: dict[str, Any]) -> Path:
         """Return the folder of real data that a stage needs."""
         if self.options.data is None:
@@ -86,7 +92,7 @@ class Workshop:
         stage, study = self.recipe["pretrain"], self.data()
         words: list[Any] = ["pretrain", study, "--out", self.run_folder]
         words += ["--device", self.options.device]
-        if (self.run_folder / "config.json").is_file():
+        if self.begun:
             done, steps = self._steps()
             if done >= steps:
                 print(f"The training is done ({done} steps).", flush=True)
@@ -119,13 +125,25 @@ class Workshop:
         return done, int(steps)
 
     def evaluate(self) -> None:
-        """Measure the model on pairs of scans that it never saw."""
-        model = self._publish(self.folder / "published", scores=[])
+        """Measure the model, or the shipped one without a training, on pairs that it never saw."""
+        if self.begun:
+            model, scores = self._publish(self.folder / "published", scores=[]), self.scores
+        else:
+            # The next card is that of a training, so these scores must not come onto it.
+            model, scores = self._shipped(), self.folder / "scores-shipped.json"
         stage = self.recipe["evaluate"]
         study, labels = self._test_study(stage)
         command = [ROOT / "benchmarks" / "pairs.py", study, model, labels, "--role", "test"]
-        command += ["--pairs", self.options.pairs or stage["pairs"], "--out", self.scores]
+        command += ["--pairs", self.options.pairs or stage["pairs"], "--out", scores]
         call(sys.executable, *command)
+
+    def _shipped(self) -> Path:
+        """Return the folder of the shipped model."""
+        model: Path = self.options.models.absolute() / self.name
+        if not (model / "model.json").is_file():
+            sys.exit(f"There is neither a run in {self.run_folder} nor a model in {model}.")
+        print(f"Nothing was trained in {self.folder}: {model} is measured.", flush=True)
+        return model
 
     def _test_study(self, stage: dict[str, Any]) -> tuple[Path, Path]:
         """Return the study of the test and the folder of its reference labels."""
@@ -227,6 +245,9 @@ def main() -> None:
     if unknown := [stage for stage in stages if stage not in STAGES]:
         parser.error(f"there is no stage {unknown[0]}; there are {', '.join(STAGES)}")
     workshop = Workshop(options.name, options)
+    # Said before the measurement, which takes long.
+    if "publish" in stages and "pretrain" not in stages and not workshop.begun:
+        sys.exit(f"There is no run to publish in {workshop.run_folder}: train first.")
     workshop.folder.mkdir(parents=True, exist_ok=True)
     for stage in STAGES:
         if stage in stages:

@@ -47,7 +47,12 @@ def train(
         ),
     ] = None,
     freeze_backbone: Annotated[
-        bool, typer.Option("--freeze-backbone", help="Train only deformer and head.")
+        bool,
+        typer.Option(
+            "--freeze-backbone",
+            help="Train deformer and head alone; with --objective supervised the head alone, which "
+            "--set network.head_width=0 makes linear.",
+        ),
     ] = False,
     run: Annotated[
         str | None,

@@ -15,7 +15,7 @@ from napari_gemini.correspondence.similarity import cosine_map
 from napari_gemini.correspondence.similarity_maps import either, gvs_map
 from napari_gemini.correspondence.starts import best_start
 from napari_gemini.correspondence.warp import comparison_mask, warp
-from napari_gemini.errors import DeviceError, InputError
+from napari_gemini.errors import DeviceError, InputError, ModelError
 from napari_gemini.progress import Reporter, SilentReporter, stop_if_cancelled
 from napari_gemini.settings import RefineSettings
 
@@ -144,6 +144,11 @@ def _predict(
         swapped = features.flip(0)
         fields = _in_one_or_one_by_one(network.displacement, features, swapped, reporter=reporter)
         stop_if_cancelled(reporter)
+    if not (features.isfinite().all() and fields.isfinite().all()):
+        raise ModelError(
+            "What the model gives for this pair is not finite, so its training has failed: use "
+            "another model, or --model none."
+        )
     return features, fields.float()
 
 
@@ -223,6 +228,8 @@ def match_pair(
         If the images are no pair on one grid.
     DeviceError
         If the memory does not suffice even for one image at a time.
+    ModelError
+        If the network's features or displacements are not finite.
     Cancelled
         If the reporter asked to stop.
     """

@@ -274,7 +274,7 @@ def load_weights(
     Parameters
     ----------
     strict
-        All weights have to fit. Otherwise a head for other labels is left as it is (transfer).
+        All weights have to fit. Otherwise a head of which some do not is left as it is (transfer).
 
     Returns
     -------
@@ -290,6 +290,10 @@ def load_weights(
     fitting = {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape}
     left = [k for k in own if k not in fitting]
     needed = left if strict else [k for k in left if not k.startswith("head.")]
+    if not strict and len(needed) < len(left):
+        # Half of a head, below a last layer that knows nothing of it, is of no use.
+        fitting = {k: v for k, v in fitting.items() if not k.startswith("head.")}
+        left = [k for k in own if k not in fitting]
     if needed or (strict and len(fitting) != len(weights)):
         config = network.config
         raise ModelError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,6 @@ from typing import Any, Literal
 import torch
 from packaging.version import Version
 from pydantic import ValidationError
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -146,7 +146,9 @@ def _open(path: Path) -> Any:
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
-        except (SafetensorError, OSError, ValueError):
+        except MemoryError:
+            raise
+        except Exception:
             raise ModelError(f"'{path}' is not a safetensors file; copy it again.") from None
     if Version(torch.__version__).release < SAFE_TORCH.release:
         raise ModelError(
@@ -154,13 +156,17 @@ def _open(path: Path) -> Any:
             f"{SAFE_TORCH} or newer."
         )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are about how PyTorch stores, not about the file
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ModelError(
             f"'{path}' holds something other than weights, which could run code, and was not "
             "opened: ask for a file with the state_dict alone."
         ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle fails with whatever its first odd byte leads to
         raise ModelError(
             f"'{path}' cannot be read ({type(error).__name__}): it is damaged or no checkpoint."
         ) from None
@@ -179,12 +185,58 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
         if not isinstance(value, Tensor):
             continue
         # Data-parallel wrappers, and the name that the backbone had in the first releases.
-        clean = re.sub(r"^backbone\.", "unet.", str(name).removeprefix("module."))
-        tensors[clean] = value.detach().float() if value.is_floating_point() else value
-    bad = [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
-    if bad:
-        raise ModelError(f"'{path}' has weights that are not finite ({bad[0]}): it is of no use.")
+        clean = re.sub(r"^backbone\.", "unet.", _printable(name).removeprefix("module."))
+        tensors[clean] = _plain(value, clean, path)
     return tensors
+
+
+def _printable(name: Any) -> str:
+    """Return a name that neither spoils a terminal nor is refused by a file of text."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(name))
+
+
+def _plain(value: Tensor, name: str, path: Path) -> Tensor:
+    """Return a weight as numbers to compute with.
+
+    Raises
+    ------
+    ModelError
+        If it is stored in another way, or not finite.
+    """
+    kind = _odd_kind(value)
+    finite = None
+    if kind is None:
+        try:
+            value = value.detach().float() if value.is_floating_point() else value
+            finite = bool(torch.isfinite(value).all())
+        except (NotImplementedError, RuntimeError):  # a type that nothing can be computed with
+            kind = str(value.dtype).removeprefix("torch.")
+    if kind is not None:
+        raise ModelError(
+            f"'{path}' has weights that are no plain numbers ({name} is {kind}): ask for a file "
+            "with dense weights in single or half precision."
+        )
+    if not finite:
+        raise ModelError(f"'{path}' has weights that are not finite ({name}): it is of no use.")
+    return value
+
+
+def _odd_kind(value: Tensor) -> str | None:
+    """Return how a tensor is stored where that is not one real number for each element."""
+    if value.is_nested:
+        return "nested"
+    if value.layout is not torch.strided:
+        return str(value.layout).removeprefix("torch.")
+    if value.is_quantized:
+        return "quantized"
+    if value.is_complex():
+        return "complex"
+    if value.device.type != "cpu":
+        return "without values"
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        # One number for many elements: a few bytes of a file could fill the memory.
+        return "larger than what the file holds"
+    return None
 
 
 def _network_of(tensors: Mapping[str, Tensor], path: Path, overlapping: bool) -> NetworkSettings:
@@ -211,11 +263,26 @@ def _network_of(tensors: Mapping[str, Tensor], path: Path, overlapping: bool) ->
                 "overlapping": overlapping and bool(_classes(tensors)),
             }
         )
-    except ValidationError:
+    except ValidationError as error:
+        # Each setting that a bound refuses: what the checkpoint has, and what a network here can.
+        found = {
+            "base_width": (
+                f"a base width of {first.shape[0]}",
+                "base widths are multiples of 4 from 4 to 128",
+            ),
+            "head_width": (
+                f"{_head_width(tensors)} channels in the head",
+                "heads have 1 to 256 channels",
+            ),
+            "classes": (
+                f"{_classes(tensors)} outputs of the head",
+                "heads have at most 512 outputs",
+            ),
+        }
+        wrong = dict.fromkeys(str(problem["loc"][0]) for problem in error.errors())
+        has, can = zip(*(found[setting] for setting in wrong), strict=True)
         raise ModelError(
-            f"'{path}' has a base width of {first.shape[0]} and {_head_width(tensors) or 'no'} "
-            "channels in the head, which no network here has: base widths are multiples of 4 up to "
-            "128, heads have at most 256 channels."
+            f"'{path}' has {' and '.join(has)}, which no network here has: {', '.join(can)}."
         ) from None
 
 
@@ -228,7 +295,10 @@ def _classes(tensors: Mapping[str, Tensor]) -> int:
 def _head_width(tensors: Mapping[str, Tensor]) -> int | None:
     """Return the hidden channels of the segmentation head, None where there is none."""
     hidden = tensors.get(_HIDDEN)
-    return int(hidden.shape[0]) if hidden is not None and _classes(tensors) else None
+    if hidden is None or not hidden.ndim or not _classes(tensors):
+        return None
+    # An empty one is no linear head, which is what a setting of 0 means.
+    return int(hidden.shape[0]) or None
 
 
 def _translate(

@@ -29,7 +29,7 @@ class PairSampler:
         lonely = [group for group, cases in members.items() if len(cases) == 1]
         if lonely:
             which = "One scan has no group" if lonely[0] is None else f"The group '{lonely[0]}'"
-            has = ", so it" if lonely[0] is None else " has one scan, which"
+            has = ", so it" if lonely[0] is None else " has one scan that is no test case, which"
             raise StudyError(
                 f"{which}{has} has no partner to be paired with; give it the group of another "
                 "scan in study.json, add scans to its group, or remove the groups."

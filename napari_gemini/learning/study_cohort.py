@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_gemini.errors import StudyError
+from napari_gemini.errors import InputError, StudyError, listed
 from napari_gemini.learning.card import ModelCard
 from napari_gemini.learning.cohort import Cohort, assemble
 from napari_gemini.learning.validation import spread
@@ -53,15 +53,36 @@ def scan_on_grid(
     Raises
     ------
     InputError
-        If its voxels are not finite or all equal.
+        If its voxels are not finite or all equal, or lie outside of what the mode expects.
     """
     check_image(image)
-    return image_to_grid(image, grid, placement, normalise(image.data, mode))
+    values = normalise(image.data, mode)
+    if values.min() == values.max():
+        raise InputError(
+            f"All values of {image.name} lie outside of the range of scans of the kind '{mode}', "
+            "which it is to be used with: export it like those, or choose another model."
+        )
+    return image_to_grid(image, grid, placement, values)
 
 
-def study_intensity_mode(images: Sequence[Volume]) -> str:
-    """Return the mode that most scans ask for, so that all scans are treated alike."""
-    return Counter(choose_intensity_mode(image) for image in images).most_common(1)[0][0]
+def common_intensity_mode(modes: Sequence[str]) -> str:
+    """Choose one mode for all scans, so that they are treated alike.
+
+    Parameters
+    ----------
+    modes
+        What each scan asks for by itself.
+
+    Returns
+    -------
+    str
+        What all ask for, else ``ct`` where most do, else ``percentile``: 8-bit pictures can be
+        read by their percentiles, but others not as 8-bit pictures.
+    """
+    counts = Counter(modes)
+    if len(counts) == 1:
+        return modes[0]
+    return "ct" if 2 * counts["ct"] > len(modes) else "percentile"
 
 
 def target_on_grid(study: Study, case: str, grid: StudyGrid, placement: Placement) -> NDArray[Any]:
@@ -112,24 +133,16 @@ def load_study_cohort(
                 "warning",
             )
     grid = study.grid
-    images: list[NDArray[np.float32]] = []
+    images, mode = _read_scans(study, cases, reporter)
     ignored: dict[str, NDArray[np.bool_]] = {}
     targets: dict[str, NDArray[Any]] = {}
-    mode: str | None = None
-    for index, name in enumerate(cases):
-        stop_if_cancelled(reporter)
-        reporter.progress(index, len(cases), "reading scans")
-        image = study.load_image(name)
-        mode = mode or study_intensity_mode([image])
+    for name in labelled:
         placement = study.placement(name)
-        images.append(scan_on_grid(image, grid, placement, mode))
-        if name in labelled:
-            if settings.use_labels:
-                targets[name] = target_on_grid(study, name, grid, placement)
-            mask = study.load_ignore(name)
-            if mask is not None:
-                ignored[name] = labels_to_grid(image, grid, placement, mask)
-    reporter.progress(len(cases), len(cases), "reading scans")
+        if settings.use_labels:
+            targets[name] = target_on_grid(study, name, grid, placement)
+        mask = study.load_ignore(name)
+        if mask is not None:
+            ignored[name] = labels_to_grid(study.outline(name), grid, placement, mask)
     held = _hold_back(list(targets), settings.validation_cases)
     kept = {name: target for name, target in targets.items() if name not in held}
     groups = {case.id: case.group for case in study.cases}
@@ -138,7 +151,36 @@ def load_study_cohort(
         cases.index(name): torch.from_numpy(targets[name].astype(np.int16)).to(device)
         for name in held
     }
-    return StudyCohort(cohort, held_back, mode or "percentile")
+    return StudyCohort(cohort, held_back, mode)
+
+
+def _read_scans(
+    study: Study, cases: list[str], reporter: Reporter
+) -> tuple[list[NDArray[np.float32]], str]:
+    """Return the scans on the study grid and the one mode that they were brought to [0, 1] in."""
+
+    def read(name: str, mode: str | None) -> tuple[NDArray[np.float32], str]:
+        image = study.load_image(name)
+        mode = mode or choose_intensity_mode(image)
+        return scan_on_grid(image, study.grid, study.placement(name), mode), mode
+
+    scans = []
+    for index, name in enumerate(cases):
+        stop_if_cancelled(reporter)
+        reporter.progress(index, len(cases), "reading scans")
+        scans.append(read(name, None))
+    reporter.progress(len(cases), len(cases), "reading scans")
+    mode = common_intensity_mode([own for _, own in scans])
+    # Which one it is turns out at the end: the few that differ are read once more.
+    differing = [name for name, (_, own) in zip(cases, scans, strict=True) if own != mode]
+    if differing:
+        reporter.log(
+            f"Not all scans have intensities of one kind; all are read as '{mode}', unlike what "
+            f"{listed(differing)} would be by itself.",
+            "warning",
+        )
+    again = {name: read(name, mode)[0] for name in differing}
+    return [again.get(name, scan) for name, (scan, _) in zip(cases, scans, strict=True)], mode
 
 
 def _hold_back(labelled: list[str], count: int) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +111,9 @@ class Trainer:
         self.step = 0
         self.best_score: float | None = None
         self.nonfinite = 0
-        self._bad_in_a_row = 0
+        #: Updates in a row that were not finite, by their name: a finite one of another name, on
+        #: other parts of the network, says nothing about this one.
+        self._bad_in_a_row: Counter[str] = Counter()
         self._sums: dict[str, list[float]] = defaultdict(list)
 
     @property
@@ -136,7 +138,7 @@ class Trainer:
         settings = self.settings
         self.network.train()
         self.objective.heads.train()
-        saved = -1
+        saved, due = -1, False
         while self.step < settings.steps and not self.reporter.cancelled():
             self._one_step()
             self.step += 1
@@ -145,9 +147,11 @@ class Trainer:
             better = False
             if self.step % settings.validate_every == 0 or self.step == settings.steps:
                 better = self._validate()
-            if better or self.step % settings.checkpoint_every == 0:
+            due = due or self.step % settings.checkpoint_every == 0
+            # What stands while updates fail may be what makes them fail.
+            if better or (due and not any(self._bad_in_a_row.values())):
                 self.save(best=better)
-                saved = self.step
+                saved, due = self.step, False
         if saved != self.step and self.step > 0:
             self.save(best=self.best_score is None and self.validator is None)
         return TrainResult(self.step, self.step < settings.steps, self.best_score, self.nonfinite)
@@ -172,7 +176,7 @@ class Trainer:
         if not math.isfinite(float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))):
             self._skip(update)
             return
-        self._bad_in_a_row = 0
+        self._bad_in_a_row[update.name] = 0
         self.optimiser.step()
         for name, value in terms.items():
             key = f"loss_{update.name}" if name == "loss" else name
@@ -180,13 +184,15 @@ class Trainer:
 
     def _skip(self, update: Update) -> None:
         self.nonfinite += 1
-        self._bad_in_a_row += 1
+        self._bad_in_a_row[update.name] += 1
         self.reporter.log(
             f"Step {self.step}: the {update.name} update was not finite and was skipped.", "warning"
         )
-        if self._bad_in_a_row >= self.settings.max_nonfinite:
+        bad = self._bad_in_a_row[update.name]
+        # A run of few steps has failed as well when half of them have.
+        if bad >= min(self.settings.max_nonfinite, math.ceil(self.settings.steps / 2)):
             raise TrainingError(
-                f"The {update.name} loss was not finite for {self._bad_in_a_row} updates in a row "
+                f"The {update.name} loss was not finite for {bad} updates in a row "
                 f"(step {self.step}); {self._way_out()}."
             )
 
@@ -245,7 +251,7 @@ class Trainer:
             "step": self.step,
             "best_score": self.best_score,
             "nonfinite": self.nonfinite,
-            "bad_in_a_row": self._bad_in_a_row,
+            "bad_in_a_row": dict(self._bad_in_a_row),
             "sums": dict(self._sums),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
@@ -275,7 +281,7 @@ class Trainer:
         self.step = int(values["step"])
         self.best_score = values["best_score"]
         self.nonfinite = int(values["nonfinite"])
-        self._bad_in_a_row = int(values["bad_in_a_row"])
+        self._bad_in_a_row = Counter(values["bad_in_a_row"])
         self._sums = defaultdict(list, {k: list(v) for k, v in values["sums"].items()})
         self.generator.set_state(tensors["generator"])
         torch.set_rng_state(tensors["global_generator"])

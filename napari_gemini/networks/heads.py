@@ -32,7 +32,7 @@ def hidden_channels(features: int, outputs: int) -> int:
 
 
 class Head(nn.Sequential):
-    """Convolution 3^d, group norm, leaky ReLU, convolution 1^d to the outputs.
+    """Convolution 3^d, group norm, leaky ReLU, convolution 1^d to the outputs, or the last alone.
 
     Parameters
     ----------
@@ -43,17 +43,20 @@ class Head(nn.Sequential):
     outputs
         Classes (segmentation logits) or 1 (restored image).
     hidden
-        Channels between the two; None for those of :func:`hidden_channels`.
+        Channels between the two; None for those of :func:`hidden_channels`, 0 for the last
+        convolution alone (a linear probe of the features).
     """
 
     def __init__(
         self, dimension: int, features: int, outputs: int, hidden: int | None = None
     ) -> None:
         hidden = hidden_channels(features, outputs) if hidden is None else hidden
-        super().__init__(
-            conv(dimension, features, hidden),
-            group_norm(hidden, CHANNELS_PER_GROUP),
-            nn.LeakyReLU(LEAK, inplace=True),
-            conv(dimension, hidden, outputs, kernel=1),
-        )
+        layers: list[nn.Module] = []
+        if hidden:
+            layers = [
+                conv(dimension, features, hidden),
+                group_norm(hidden, CHANNELS_PER_GROUP),
+                nn.LeakyReLU(LEAK, inplace=True),
+            ]
+        super().__init__(*layers, conv(dimension, hidden or features, outputs, kernel=1))
         initialise_kaiming(self)

@@ -38,11 +38,11 @@ SMALLEST_SIZE = 32
 SPACING_MM = 1.0
 
 MIXED = 0.3
-"""Share of groups whose scans were taken in two unlike contrasts."""
+"""Share of groups, projections left out, whose scans were taken in two unlike contrasts."""
 LESIONED = 0.12
 """Share of scans that have a lesion the others lack."""
 SHADOWS = 0.2
-"""Share of 2D groups that are projections, like X-ray pictures."""
+"""Share of 2D groups with an outside that are projections, like X-ray pictures."""
 
 # Independent streams of randomness, so that a longer cohort begins with the shorter one.
 _GROUP, _CASE = range(2)

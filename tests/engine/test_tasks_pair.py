@@ -10,11 +10,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from napari_gemini.engine.dispatch import run_job
 from napari_gemini.engine.jobs import CorrespondJob, PropagateJob
+from napari_gemini.engine.tasks.pair_inputs import PairInputs, read_scan
+from napari_gemini.engine.tasks.pair_matching import match
 from napari_gemini.engine.tasks.result_folder import case_name
-from napari_gemini.errors import InputError
+from napari_gemini.engine.tasks.serving import serve
+from napari_gemini.errors import InputError, ModelError
 from napari_gemini.phantom.cohort import make_cohort
 from napari_gemini.phantom.files import write_cohort
 from napari_gemini.phantom.truth import read_truth
@@ -287,3 +291,16 @@ def test_propagate_refuses_before_it_writes(volumes: Path, tmp_path: Path) -> No
         with pytest.raises(InputError):
             run_job(job, SilentReporter())
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("refine", [0, 2])
+def test_a_model_that_gives_no_finite_numbers_is_refused(pictures: Path, refine: int) -> None:
+    serving = serve("general-2d", 2, "cpu")
+    assert serving.network is not None
+    with torch.no_grad():
+        for parameter in serving.network.deformer.parameters():
+            parameter.fill_(torch.nan)
+    moving, fixed = map(read_scan, sorted((pictures / "images").iterdir())[:2])
+    device = torch.device("cpu")
+    with pytest.raises(ModelError, match="the model gives for this pair is not finite"):
+        match(PairInputs(moving, fixed), serving, refine, None, device, SilentReporter(), "")

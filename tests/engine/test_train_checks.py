@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,59 @@ def test_a_run_goes_on_only_with_the_scans_that_it_was_begun_on(tmp_path: Path) 
     with pytest.raises(InputError, match="begun on other scans"):
         train(other, tmp_path / "run", resume=True)
     assert train(own, tmp_path / "run", resume=True)["step"] == 2
+
+
+def test_a_run_does_not_lose_a_scan_that_it_was_begun_on(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "a", 1)
+    train(study, tmp_path / "run")
+    study.set_case("scan_2", role="test")
+    with pytest.raises(InputError, match=r"the 4 scans .* 1 changed, .* \(scan_2\)"):
+        train(study, tmp_path / "run", resume=True)
+
+
+def test_scans_that_have_come_are_told_and_recorded(tmp_path: Path) -> None:
+    study, warned = make_study(tmp_path / "a", 1), Warnings()
+    study.set_case("scan_3", role="test")
+    train(study, tmp_path / "run")
+    study.set_case("scan_3", role="unlabelled")
+    train(study, tmp_path / "run", warned, resume=True)
+    assert any("1 scan has come" in text for text in warned.texts)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert len(config["data_sha256"]) == 4
+
+
+def test_labels_that_changed_meanwhile_are_told(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "a", 1)
+    rng = np.random.default_rng(3)
+    for index in range(2):
+        study.save_labels(f"scan_{index}", rng.integers(0, 2, (32, 32, 1)).astype(np.uint8)[..., 0])
+    supervised = {"changes": {"objective": "gemini-semi", "use_labels": True}}
+    train(study, tmp_path / "run", **supervised)
+    warned = Warnings()
+    train(study, tmp_path / "run", warned, resume=True, **supervised)
+    assert warned.texts == []
+    study.save_labels("scan_1", np.ones((32, 32), np.uint8))
+    train(study, tmp_path / "run", warned, resume=True, **supervised)
+    assert any("labels of scan_1 have changed" in text for text in warned.texts)
+
+
+def test_labels_that_are_not_learned_from_may_change(tmp_path: Path) -> None:
+    study, warned = make_study(tmp_path / "a", 1), Warnings()
+    train(study, tmp_path / "run")
+    study.save_labels("scan_1", np.ones((32, 32), np.uint8))
+    train(study, tmp_path / "run", warned, resume=True)
+    assert warned.texts == []
+
+
+def test_a_run_does_not_go_on_on_another_grid(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "a", 1)
+    optiml = {"changes": {"objective": "optiml", "pairs_per_step": 2}}
+    train(study, tmp_path / "run", **optiml)
+    coarse = Study.create(
+        tmp_path / "coarse", [tmp_path / "a" / "images"], scheme=study.scheme, spacing=2.0
+    )
+    with pytest.raises(InputError, match=r"voxels of 1 x 1, .* voxels of 2 x 2:"):
+        train(coarse, tmp_path / "run", resume=True, **optiml)
 
 
 def test_a_study_that_has_moved_is_the_same(tmp_path: Path) -> None:

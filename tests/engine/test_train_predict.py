@@ -8,21 +8,27 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from napari_gemini.engine.dispatch import run_job
 from napari_gemini.engine.jobs import PredictJob, TrainJob
 from napari_gemini.engine.run_folder import RunFolder
+from napari_gemini.engine.tasks.train import start_from
 from napari_gemini.errors import DeviceError, ModelError, StudyError
+from napari_gemini.learning.checkpoints import load_model
+from napari_gemini.networks.gemini import build_network
 from napari_gemini.phantom.cohort import make_cohort
 from napari_gemini.phantom.files import write_cohort
 from napari_gemini.progress import SilentReporter
 from napari_gemini.settings import NetworkSettings, TrainSettings
+from napari_gemini.study.files import read_study_file, write_study_file
 from napari_gemini.study.scheme import LabelScheme
 from napari_gemini.study.study import Study
 from napari_gemini.volumes.reading import read_labels, read_volume
@@ -195,6 +201,121 @@ def test_a_model_can_start_another_training(study: Study, freeze: bool) -> None:
     backbone = [key for key in base if key.startswith("backbone.")]
     same = all(np.array_equal(base[key], tuned[key]) for key in backbone)
     assert same == freeze
+
+
+@pytest.mark.parametrize(("objective", "moves"), [("supervised", False), ("gemini-semi", True)])
+def test_what_a_frozen_backbone_leaves_to_learn(study: Study, objective: str, moves: bool) -> None:
+    """The linear head alone with labels alone (a linear probe), the deformer too otherwise."""
+    train(study, "base", steps=1)
+    linear = SMALL.model_copy(update={"head_width": 0})
+    train(
+        study, "probe", init=str(study.run_dir("base")), objective=objective,
+        freeze_backbone=True, network=linear,
+    )  # fmt: skip
+    base, probe = (load_model(study.run_dir(run)) for run in ("base", "probe"))
+    before, after = base.network.state_dict(), probe.network.state_dict()
+    assert {k for k in after if k.startswith("head.")} == {"head.0.weight", "head.0.bias"}
+    others = [k for k in after if not k.startswith("head.")]
+    changed = {k.split(".")[0] for k in others if not torch.equal(before[k], after[k])}
+    assert changed == ({"deformer"} if moves else set())
+    job = PredictJob(model=str(study.run_dir("probe")), study=study.folder)
+    assert run_job(job, SilentReporter())["cases"]
+
+
+class Said(SilentReporter):
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def log(self, message: str, level: str = "info") -> None:
+        self.text += f"{message}\n"
+
+
+AFRESH = "The segmentation head starts afresh, since "
+
+
+def without(names: dict[int, str], *values: int) -> dict[int, str]:
+    return {value: name for value, name in names.items() if value not in values}
+
+
+@pytest.mark.parametrize(
+    ("change", "layout", "sentence"),
+    [
+        (lambda names: names, {}, ""),
+        (
+            lambda names: names | {2: "liver"},
+            {},
+            AFRESH + "the labels differ (class 2 is '2 anterior lobe' there and '2 liver' here).",
+        ),
+        (
+            lambda names: without(names, 6) | {9: names[6]},
+            {},
+            AFRESH + "the labels differ (class 6 is '6 gland' there and '9 gland' here).",
+        ),
+        (
+            lambda names: without(names, 6),
+            {"classes": 6},
+            AFRESH + "the labels differ (class 6 is '6 gland' there and none here).",
+        ),
+        (
+            lambda names: names | {7: "duct"},
+            {"classes": 8},
+            AFRESH + "the labels differ (class 7 is none there and '7 duct' here).",
+        ),
+        (
+            lambda names: without(names, 0),
+            {"classes": 6, "overlapping": True},
+            AFRESH + "the labels differ (class 0 is '0 background' there and '1 capsule' here).",
+        ),
+        (lambda names: names, {"head_width": 8}, AFRESH + "its layout differs."),
+        (
+            lambda names: {},
+            {},
+            "The segmentation head is left behind, since nothing is learned from labels here.",
+        ),
+    ],
+)
+def test_a_head_is_taken_whole_or_not_at_all(
+    study: Study,
+    change: Callable[[dict[int, str]], dict[int, str]],
+    layout: dict[str, Any],
+    sentence: str,
+) -> None:
+    """Half of it would be of no use, and one for other labels would start with the wrong ones."""
+    train(study, "base", steps=1)
+    base = load_model(study.run_dir("base"))
+    network = build_network(base.card.network.model_copy(update=layout))
+    drawn = {key: value.clone() for key, value in network.state_dict().items()}
+    said = Said()
+    start_from(network, str(base.folder), change(base.card.labels), said)
+    model, own = base.network.state_dict(), network.state_dict()
+    for key, value in own.items():
+        fresh = bool(sentence) and key.startswith("head.")
+        assert torch.equal(value, drawn[key] if fresh else model[key]), key
+    assert said.text.strip() == f"Starting from the weights of {base.folder}. {sentence}".strip()
+
+
+def test_a_training_compares_its_labels_with_those_of_its_start(study: Study) -> None:
+    train(study, "base")
+    job = TrainJob(
+        study=study.folder, run="same", settings=settings(), init=str(study.run_dir("base"))
+    )
+    same = Said()
+    run_job(job, same)
+    assert "Starting from the weights" in same.text
+    assert "afresh" not in same.text
+    content = read_study_file(study.folder)
+    names = content.scheme.names | {1: "another organ"}
+    scheme = content.scheme.model_copy(update={"names": names})
+    write_study_file(study.folder, content.model_copy(update={"scheme": scheme}))
+    other = Said()
+    run_job(job.model_copy(update={"run": "other"}), other)
+    assert f"{AFRESH}the labels differ (class 1 is '1 capsule' there and" in other.text
+    # A run that goes on keeps its head, whatever the labels are called meanwhile.
+    resumed = Said()
+    run_job(job.model_copy(update={"run": "same", "resume": True, "init": None}), resumed)
+    assert "afresh" not in resumed.text
 
 
 def test_a_model_of_another_width_is_refused_before_training(study: Study) -> None:

@@ -229,10 +229,18 @@ class _Exploding(Supervised):
     bad: Callable[[int], bool] = staticmethod(lambda step: True)
 
 
-def _exploding(run: Path, bad: Callable[[int], bool], reporter: SilentReporter) -> Trainer:
-    settings = tiny_settings(steps=10, max_nonfinite=3, objective="supervised")
+def _exploding(
+    run: Path,
+    bad: Callable[[int], bool],
+    reporter: SilentReporter,
+    kind: type[_Exploding] = _Exploding,
+    **changes: Any,
+) -> Trainer:
+    settings = tiny_settings(
+        **{"steps": 10, "max_nonfinite": 3, "objective": "supervised"} | changes
+    )
     cohort = tiny_cohort()
-    objective: Objective = _Exploding(build_network(settings.network), settings, cohort)
+    objective: Objective = kind(build_network(settings.network), settings, cohort)
     objective.bad = bad  # type: ignore[attr-defined]
     return Trainer(objective, run, tiny_card(settings), reporter)
 
@@ -261,6 +269,33 @@ def test_advice_after_nonfinite_steps_names_the_last_good_checkpoint(tmp_path: P
     named = str(caught.value).split("--init ")[1].split(")")[0]
     assert Path(named).name == "0000004"
     assert (Path(named) / "weights.safetensors").is_file()
+
+
+class _HalfExploding(_Exploding):
+    """A second update that stays finite beside one that does not."""
+
+    def updates(self, step: int, generator: torch.Generator) -> Any:
+        yield from super().updates(step, generator)
+        yield Update("restoration", lambda: {"loss": self.network.head[0].weight.square().sum()})
+
+
+def test_a_finite_update_does_not_hide_one_that_stays_nonfinite(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="The segmentation loss was not finite for 3 updates"):
+        _exploding(tmp_path, lambda step: True, StopAfter(), _HalfExploding).fit()
+
+
+def test_a_run_too_short_for_the_limit_stops_as_well(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="a lower learning rate"):
+        _exploding(tmp_path, lambda step: step >= 1, StopAfter(), steps=4, max_nonfinite=20).fit()
+    assert next(intact_checkpoints(tmp_path), None) is None
+
+
+def test_no_checkpoint_is_written_while_updates_fail(tmp_path: Path) -> None:
+    trainer = _exploding(
+        tmp_path, lambda step: step in (3, 4), StopAfter(), checkpoint_every=4, steps=7
+    )
+    trainer.fit()
+    assert [folder.name for folder in intact_checkpoints(tmp_path)] == ["0000007", "0000006"]
 
 
 def test_no_labels_is_one_sentence(tmp_path: Path) -> None:
@@ -386,9 +421,11 @@ def test_foreign_or_damaged_models_are_one_sentence(tmp_path: Path, trained: Pat
 def test_transfer_takes_the_backbone_and_leaves_a_head_of_other_labels(trained: Path) -> None:
     weights, _ = load_training_state(resolve_model(trained))
     network = build_network(NetworkSettings(dimension=2, base_width=4, classes=5))
+    drawn = {key: value.clone() for key, value in network.state_dict().items()}
     left = load_weights(network, weights, strict=False, source="x")
-    assert set(left) == {"head.3.weight", "head.3.bias"}
+    assert set(left) == {key for key in drawn if key.startswith("head.")}
     own = network.state_dict()
+    assert all(torch.equal(own[key], drawn[key]) for key in left)
     assert torch.equal(
         own["backbone.encoder.0.0.0.weight"], weights["backbone.encoder.0.0.0.weight"]
     )

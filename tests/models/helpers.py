@@ -28,6 +28,8 @@ class Behaviour:
     ----------
     break_after
         Bytes after which a connection is closed, one number for each answer; then none is.
+    refuse
+        HTTP statuses in place of the weights, one for each answer; then they are sent.
     ranges
         Whether it can send a part of a file.
     asked
@@ -35,6 +37,7 @@ class Behaviour:
     """
 
     break_after: list[int] = field(default_factory=list)
+    refuse: list[int] = field(default_factory=list)
     ranges: bool = True
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
@@ -57,6 +60,9 @@ class Handler(SimpleHTTPRequestHandler):
         path = Path(self.translate_path(self.path))
         if not path.is_file():
             self.send_error(404)
+            return
+        if path.name == "weights.safetensors" and behaviour.refuse:
+            self.send_error(behaviour.refuse.pop(0))
             return
         content = path.read_bytes()
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0

@@ -12,6 +12,7 @@ from napari_gemini.engine.models.download import DownloadError
 from napari_gemini.engine.models.fetch import fetch_model
 from napari_gemini.engine.models.registry import read_registry, write_registry
 from napari_gemini.errors import EngineError, InputError, ModelError
+from napari_gemini.learning.checkpoints import file_sha256
 from napari_gemini.progress import Cancelled
 from tests.cli.helpers import Run
 from tests.models.helpers import Behaviour, Listener
@@ -119,9 +120,28 @@ def test_the_rest_of_another_version_does_no_harm(
 ) -> None:
     partial = own_models / ".fetching-small-2d"
     partial.mkdir(parents=True)
-    (partial / f"{WEIGHTS}.part").write_bytes(b"x" * 10_000_000)
+    sha256 = file_sha256(offered / "small-2d" / WEIGHTS)
+    (partial / f"{WEIGHTS}.{sha256[:8]}.part").write_bytes(b"x" * 10_000_000)
     fetch(f"{server}/registry.json")
     assert behaviour.ranges_of(WEIGHTS) == [None]
+    assert same_files(own_models / "small-2d", offered / "small-2d")
+
+
+@pytest.mark.parametrize("named", ["as before hashes", "by its hash"])
+def test_the_beginning_of_other_weights_is_not_gone_on_with(
+    server: str, offered: Path, own_models: Path, behaviour: Behaviour, named: str
+) -> None:
+    """A model that was trained anew has as many bytes; only its hash tells it from the old one."""
+    partial = own_models / ".fetching-small-2d"
+    partial.mkdir(parents=True)
+    middle = "" if named == "as before hashes" else ".01234567"
+    (partial / f"{WEIGHTS}{middle}.part").write_bytes(b"x" * 1000)
+    behaviour.refuse = [503] * download.ATTEMPTS
+    with pytest.raises(DownloadError):
+        fetch(f"{server}/registry.json")
+    assert not list(partial.glob("*.part"))  # it takes no room while the download waits
+    fetch(f"{server}/registry.json")
+    assert set(behaviour.ranges_of(WEIGHTS)) == {None}
     assert same_files(own_models / "small-2d", offered / "small-2d")
 
 
@@ -176,6 +196,35 @@ def test_a_file_that_the_server_does_not_have(server: str, offered: Path) -> Non
     (offered / "small-2d" / "README.md").unlink()
     with pytest.raises(DownloadError, match="404"):
         fetch(f"{server}/registry.json")
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_a_server_that_cannot_serve_just_now_is_asked_again(
+    server: str, offered: Path, own_models: Path, behaviour: Behaviour, status: int
+) -> None:
+    behaviour.refuse = [status] * (download.ATTEMPTS - 1)
+    fetch(f"{server}/registry.json")
+    assert len(behaviour.ranges_of(WEIGHTS)) == download.ATTEMPTS
+    assert same_files(own_models / "small-2d", offered / "small-2d")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_cannot_serve_at_all_is_not_a_wrong_address(
+    server: str, behaviour: Behaviour, status: int
+) -> None:
+    behaviour.refuse = [status] * download.ATTEMPTS
+    with pytest.raises(DownloadError, match=rf"{status}.*cannot serve it now.*again later") as e:
+        fetch(f"{server}/registry.json")
+    assert "correct the address" not in str(e.value)
+    assert len(behaviour.ranges_of(WEIGHTS)) == download.ATTEMPTS
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_a_wrong_address_is_not_asked_again(server: str, behaviour: Behaviour, status: int) -> None:
+    behaviour.refuse = [status]
+    with pytest.raises(DownloadError, match=rf"{status}.*correct the address"):
+        fetch(f"{server}/registry.json")
+    assert behaviour.ranges_of(WEIGHTS) == [None]
 
 
 def test_a_file_that_is_not_there_is_the_mirrors_or_the_registrys(
@@ -239,6 +288,14 @@ def test_what_is_no_registry(tmp_path: Path, server: str) -> None:
         read_registry(str(path))
     with pytest.raises(InputError, match="cannot be fetched"):
         read_registry(f"{server}/nowhere.json")
+
+
+def test_a_registry_that_the_server_cannot_serve_just_now(
+    server: str, offered: Path, behaviour: Behaviour
+) -> None:
+    behaviour.refuse = [503]
+    with pytest.raises(InputError, match=r"503.*cannot serve it now.*again later"):
+        read_registry(f"{server}/small-2d/{WEIGHTS}")
 
 
 def test_names_that_cannot_be_folders(offered: Path) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import io
+import random
 import re
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from napari_gemini.errors import ModelError
 from napari_gemini.learning import foreign
 from napari_gemini.learning.checkpoints import load_model
 from napari_gemini.learning.foreign import our_name, read_foreign
@@ -212,7 +216,7 @@ def wide_head(s: dict[str, Any]) -> None:
         (drop("deformer.0.Conv4.one_conv.0.weight"), ["Conv4.one_conv.0.weight is missing"]),
         (reshape("unet.inc.double_conv.0.weight", 8, 3, 3, 3), ["several channels"]),
         (reshape("unet.inc.double_conv.0.weight", 7, 1, 3, 3), ["base width of 7"]),
-        (wide_head, ["300 channels in the head", "at most 256"]),
+        (wide_head, ["300 channels in the head", "1 to 256"]),
         (drop("unet.inc.double_conv.0.weight"), ["lacks unet.inc.double_conv.0.weight"]),
         (
             lambda s: s.update({"deformer.1.bias": torch.full((2,), np.nan)}),
@@ -230,6 +234,28 @@ def test_what_does_not_fit_is_listed(
     for part in parts:
         assert part in answer.sentence
     assert not own_models.exists()
+
+
+@pytest.mark.parametrize(
+    ("width", "outputs", "parts"),
+    [
+        (8, 600, ["600 outputs of the head", "at most 512"]),
+        (6, 3, ["a base width of 6", "multiples of 4"]),
+        (6, 600, ["a base width of 6", "600 outputs of the head"]),
+    ],
+)
+def test_only_the_bound_that_is_broken_is_named(
+    tmp_path: Path, width: int, outputs: int, parts: list[str]
+) -> None:
+    path = save(tmp_path / "x.pth", gemini(2, width=width, outputs=outputs))
+    with pytest.raises(ModelError, match="no network here has") as error:
+        read_foreign(path)
+    named = {"base width", "outputs of the head", "channels in the head"}
+    assert {name for name in named if name in str(error.value)} == {
+        name for name in named if any(name in part for part in parts)
+    }
+    for part in parts:
+        assert part in str(error.value)
 
 
 def test_a_long_list_is_cut(tmp_path: Path, run: Run) -> None:
@@ -253,6 +279,130 @@ def test_what_is_no_checkpoint(tmp_path: Path, run: Run, content: bytes, part: s
     answer = run("models", "import", path)
     assert answer.code == 2
     assert part in answer.sentence
+
+
+def damaged_archive(whole: Path, rng: random.Random) -> bytes:
+    """An archive that is whole, with a pickle that is not."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(out, "w") as sink:
+        for name in source.namelist():
+            content = bytearray(source.read(name))
+            if name.endswith("data.pkl"):
+                spoil_bytes(content, 0, len(content), rng)
+            sink.writestr(name, bytes(content))
+    return out.getvalue()
+
+
+def spoil_bytes(content: bytearray, start: int, stop: int, rng: random.Random) -> None:
+    for _ in range(rng.randint(1, 3)):
+        content[rng.randrange(start, stop)] = rng.randrange(256)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "archive", "directory", "legacy", "safetensors", "cut"])
+def test_a_damaged_checkpoint_ends_in_one_sentence(
+    tmp_path: Path, kind: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Whatever its first odd byte leads to, and no warning of PyTorch beside it."""
+    names = ("unet.inc.double_conv.0.weight", "unet.inc.double_conv.0.bias", "res_conv.3.weight")
+    theirs = {name: tensor for name, tensor in gemini(2, width=4).items() if name in names}
+    whole = tmp_path / "whole.pth"
+    torch.save(theirs, whole, _use_new_zipfile_serialization=kind != "legacy")
+    path = tmp_path / "x.pth"
+    if kind == "safetensors":
+        whole, path = (p.with_suffix(".safetensors") for p in (whole, path))
+        save_file(theirs, whole)
+    size = whole.stat().st_size
+    beside = everything_in(tmp_path)
+    for seed in range(60):
+        rng = random.Random(seed)
+        content = bytearray(whole.read_bytes())
+        if kind == "pickle":
+            content = bytearray(damaged_archive(whole, rng))
+        elif kind == "cut":
+            del content[rng.randrange(size) :]
+        else:
+            spoil_bytes(content, max(0, size - 900) if kind == "directory" else 0, size, rng)
+        path.write_bytes(content)
+        with pytest.raises(ModelError) as error:  # three of its layers are no network
+            read_foreign(path)
+        assert str(error.value).isprintable(), seed
+        path.unlink()
+        assert everything_in(tmp_path) == beside
+    assert [str(w.message) for w in recwarn] == []
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda t: t.to_sparse(), "sparse_coo"),
+        (lambda t: torch.nested.nested_tensor([t[0], t[1]]), "nested"),
+        (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "quantized"),
+        (lambda t: t.to("meta"), "without values"),
+        (lambda t: t.to(torch.complex64), "complex"),
+        (lambda t: t[0, 0, 0, 0].expand(10**14), "larger than what the file holds"),
+        (lambda t: t.to(torch.uint8).view(torch.bits8), "bits8"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # PyTorch's, of making them
+def test_weights_that_are_no_plain_numbers_are_refused_by_name(
+    tmp_path: Path, make: Any, word: str
+) -> None:
+    theirs = gemini(2, width=8)
+    name = "unet.down1.maxpool_conv.1.double_conv.0.weight"
+    theirs[name] = make(theirs[name])
+    path = save(tmp_path / "x.pth", theirs)
+    with pytest.raises(ModelError, match=rf"{re.escape(name)} is {word}"):
+        read_foreign(path)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "shape"),
+    [(torch.tensor(1.0), "a number"), (torch.zeros(0, 8, 3, 3), "0x8x3x3")],
+    ids=["number", "empty"],
+)
+def test_a_head_without_channels_does_not_fit(tmp_path: Path, hidden: Any, shape: str) -> None:
+    theirs = {**gemini(2, width=8, outputs=3), "res_conv.0.weight": hidden}
+    with pytest.raises(ModelError, match=rf"res_conv\.0\.weight is {shape} instead of"):
+        read_foreign(save(tmp_path / "x.pth", theirs))
+
+
+def test_names_cannot_spoil_the_terminal_or_the_card(tmp_path: Path, run: Run) -> None:
+    name = "fc_rot\n\x1b[2J\ud800.weight"
+    path = save(tmp_path / "x.pth", {**gvsl(width=8), name: torch.zeros(1)})
+    answer = run("models", "import", path, "--name", "mine", "--into", tmp_path / "models")
+    assert answer.code == 0, answer.err
+    card = (tmp_path / "models" / "mine" / "model.json").read_text()
+    assert "fc_rot??[2J?.weight" in card
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_what_is_not_the_files_fault_is_not_laid_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException], suffix: str
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise stop
+
+    monkeypatch.setattr(foreign.torch, "load", fail)
+    monkeypatch.setattr(foreign, "load_file", fail)
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(b"x")
+    with pytest.raises(stop):
+        read_foreign(path)
+
+
+def test_the_card_does_not_claim_a_grid_that_nobody_knows(tmp_path: Path, run: Run) -> None:
+    for dimension, size in ((2, "512x512"), (3, "160x160x128")):
+        path = save(tmp_path / "x.pth", gemini(dimension, width=4))
+        name = f"mine-{dimension}d"
+        words = ("--name", name, "--spacing", "2", "--into", tmp_path / "models")
+        assert run("models", "import", path, *words).code == 0
+        folder = tmp_path / "models" / name
+        readme = (folder / "README.md").read_text()
+        assert size not in readme
+        spacing = "x".join("2" * dimension)
+        assert f"| Training grid | not known; voxels taken to be {spacing} mm |" in readme
+        assert load_model(folder).card.extra["grid_known"] is False
 
 
 def test_other_contents(tmp_path: Path, run: Run) -> None:
@@ -294,6 +444,6 @@ def test_an_imported_model_serves_a_pair_and_a_training(
     assert choose_model("heart", 2) == ("heart", own_models / "heart")
     model = load_model("heart")
     fresh = build_network(model.card.network.model_copy(update={"classes": 5}))
-    start_from(fresh, "heart", Listener())
+    start_from(fresh, "heart", {0: "background", 1: "heart"}, Listener())
     assert torch.equal(fresh.deformer.flow.bias, model.network.deformer.flow.bias)
     assert count_parameters(fresh.backbone) == count_parameters(model.network.backbone)

@@ -102,6 +102,37 @@ def test_one_command_makes_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert read_card(tmp_path / "models" / "tiny").weights_sha256 == card.weights_sha256
 
 
+def test_without_a_run_the_shipped_model_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command on the card of a model, given in a fresh checkout."""
+    module = script()
+    small = recipe("general-2d")
+    small["evaluate"].update(count=9)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "general-2d.json").write_text(json.dumps(small))
+    monkeypatch.setattr(module, "RECIPES", tmp_path / "recipes")
+    work, shipped = tmp_path / "work", ROOT / "models" / "general-2d"
+
+    def give(stages: str, *more: str | Path) -> None:
+        words = ["general-2d", "--work", work, "--pairs", "1", "--stages", stages, *more]
+        monkeypatch.setattr(sys, "argv", ["train_models.py", *map(str, words)])
+        module.main()
+
+    for stages in ("publish", "evaluate,publish"):
+        with pytest.raises(SystemExit, match=r"There is no run to publish in .*: train first"):
+            give(stages, "--models", tmp_path / "models")
+    with pytest.raises(SystemExit, match=r"neither a run in .* nor a model in"):
+        give("evaluate", "--models", tmp_path / "models")
+    give("evaluate")
+    content = json.loads((work / "general-2d" / "scores-shipped.json").read_text())
+    assert content["options"]["model"] == str(shipped)
+    assert set(content["ways"]) == set(module.WAYS)
+    # They are not those of a training that is begun here later.
+    assert not (work / "general-2d" / "scores.json").exists()
+    assert not (tmp_path / "models").exists()
+
+
 def test_a_recipe_of_real_data_asks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = script()
     for more, part in (([], "--data DIR"), (["--data", str(tmp_path)], "has no split.json")):

@@ -53,6 +53,17 @@ def test_a_set_width_of_the_head_is_kept() -> None:
     assert build_network(settings).head[0].out_channels == 16
 
 
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_a_head_of_no_width_is_linear(dimension: int) -> None:
+    settings = NetworkSettings(dimension=dimension, base_width=8, classes=5, head_width=0)
+    network = build_network(settings)
+    assert count_parameters(network.head) == 8 * 5 + 5
+    a, b = torch.randn(2, 1, 8, *[6] * dimension)
+    with torch.no_grad():
+        mean = network.segment((a + b) / 2)
+        torch.testing.assert_close(mean, (network.segment(a) + network.segment(b)) / 2)
+
+
 @pytest.mark.parametrize("width", [12, 20, 28, 44])
 def test_every_width_that_is_allowed_can_be_built(width: int) -> None:
     network = build_network(NetworkSettings(dimension=2, base_width=width, classes=5))

@@ -11,16 +11,21 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from napari_gemini.errors import InputError
 from napari_gemini.progress import Reporter, SilentReporter, stop_if_cancelled
 
+if TYPE_CHECKING:
+    import requests
+
 PART = ".part"
 ATTEMPTS = 3
 TIMEOUT_SECONDS = 30
+LATER = "the server cannot serve it now, so run the same command again later"
+"""The way out where :func:`is_busy`."""
 #: A connection that breaks loses at most this much of what came.
 _CHUNK = 1 << 14
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
@@ -55,7 +60,7 @@ class ResumingDownloader:
     reporter
         Hears of progress and may stop the work; the beginning stays.
     attempts
-        How often a broken connection is taken up again by itself.
+        How often a file is asked for in all, where the connection breaks or the server is busy.
     remedy
         What to do where a local file is missing.
     wait_seconds
@@ -106,20 +111,27 @@ class ResumingDownloader:
         for attempt in range(1, self.attempts + 1):
             try:
                 self._fetch_rest(url)
-            except requests.HTTPError as error:
-                raise DownloadError(
-                    f"{url} cannot be fetched ({_reason(error)}): correct the address."
-                ) from error
             except requests.RequestException as error:
-                if attempt == self.attempts:
+                refused = isinstance(error, requests.HTTPError) and not is_busy(error)
+                if refused or attempt == self.attempts:
                     raise DownloadError(
-                        f"{url} cannot be fetched ({_reason(error)}): check the connection and run "
-                        f"the same command again; it goes on after the {self._have():,} bytes that "
-                        "have come."
+                        f"{url} cannot be fetched ({reason(error)}): {self._way_out(error)}."
                     ) from error
                 time.sleep(self.wait_seconds * 2 ** (attempt - 1))
             else:
                 return
+
+    def _way_out(self, error: requests.RequestException) -> str:
+        import requests
+
+        if is_busy(error):
+            return LATER
+        if isinstance(error, requests.HTTPError):
+            return "correct the address"
+        return (
+            "check the connection and run the same command again; it goes on after the "
+            f"{self._have():,} bytes that have come"
+        )
 
     def _have(self) -> int:
         return self.part.stat().st_size if self.part.is_file() else 0
@@ -171,7 +183,13 @@ def _length_of(answer: Any) -> int | None:
     return int(length) if length is not None and length.isdigit() else None
 
 
-def _reason(error: Exception) -> str:
+def is_busy(error: Exception) -> bool:
+    """Whether a server answered that it cannot serve now, so that asking again may help."""
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    return status >= 500 or status == 429
+
+
+def reason(error: Exception) -> str:
     """Return the innermost words of a chain of connection errors."""
     response = getattr(error, "response", None)
     if response is not None:

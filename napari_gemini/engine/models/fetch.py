@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from napari_gemini.engine.models.download import PART, ResumingDownloader, is_web_address
-from napari_gemini.engine.models.registry import REGISTRY, WEIGHTS, RemoteModel, read_registry
+from napari_gemini.engine.models.registry import (
+    REGISTRY,
+    WEIGHTS,
+    RemoteFile,
+    RemoteModel,
+    read_registry,
+)
 from napari_gemini.engine.models.shelf import new_model_folder
 from napari_gemini.engine.provenance import sha256_of
 from napari_gemini.errors import InputError, ModelError
@@ -46,7 +52,7 @@ def fetch_model(
     folder
         Folder of models to put it into; the user's own unless given.
     wait_seconds
-        First pause after a broken connection.
+        First pause after a broken connection or a server that is busy.
 
     Returns
     -------
@@ -75,14 +81,15 @@ def fetch_model(
         _make_room(temporary, model)
         # Small files first: a wrong address shows before the long download.
         for file, remote in sorted(model.files.items(), key=lambda item: item[1].size):
-            part = temporary / f"{file}{PART}"
             downloader = ResumingDownloader(
-                part, remote.size, reporter, remedy=remedy, wait_seconds=wait_seconds
+                _part(temporary, file, remote),
+                remote.size,
+                reporter,
+                remedy=remedy,
+                wait_seconds=wait_seconds,
             )
             _fetch_file(base + file, temporary / file, remote.sha256, downloader)
         _check(temporary, name)
-        for rest in temporary.glob(f"*{PART}"):
-            rest.unlink()
         flush_folder(temporary)
         temporary.rename(final)
         flush_folder(final.parent)
@@ -97,9 +104,24 @@ def fetch_model(
     }
 
 
+def _part(temporary: Path, file: str, remote: RemoteFile) -> Path:
+    """Return where the beginning of a file is kept.
+
+    Weights of one layout have one size, so only the hash tells the beginning of a model from that
+    of its successor of the same name.
+    """
+    return temporary / f"{file}.{remote.sha256[:8]}{PART}"
+
+
 def _make_room(temporary: Path, model: RemoteModel) -> None:
-    """Make the folder of a download, unless its disk is too full for what is missing."""
+    """Make the folder of a download, unless its disk is too full for what is missing.
+
+    Beginnings of other files than the registry describes now are thrown away.
+    """
     temporary.mkdir(parents=True, exist_ok=True)
+    wanted = {_part(temporary, file, remote) for file, remote in model.files.items()}
+    for rest in set(temporary.glob(f"*{PART}")) - wanted:
+        rest.unlink(missing_ok=True)
     have = sum(path.stat().st_size for path in temporary.iterdir() if path.is_file())
     if have < model.size:
         make_room(temporary / f"room{PART}", model.size - have)

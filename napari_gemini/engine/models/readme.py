@@ -38,9 +38,12 @@ def _facts(card: ModelCard, about: About, size: int) -> Iterator[str]:
     if network.field_stride > 1:
         layout += f", field computed in blocks of {network.field_stride} voxels"
     spacing = "x".join(f"{s:g}" for s in card.spacing_mm)
+    unit = "mm" if card.extra.get("spacing_known", True) else "pixel"
     grid = f"{'x'.join(map(str, card.grid_shape))} voxels"
-    if not card.general:
-        grid += f" of {spacing}" + (" mm" if card.extra.get("spacing_known", True) else " pixel")
+    if not card.extra.get("grid_known", True):  # an imported model: its user said the spacing
+        grid = f"not known; voxels taken to be {spacing} {unit}"
+    elif not card.general:
+        grid += f" of {spacing} {unit}"
     rows = {
         "Trained on": about.trained_on,
         "Licence of that data": about.data_licence,

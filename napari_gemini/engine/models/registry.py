@@ -20,7 +20,7 @@ from urllib.parse import urljoin, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from napari_gemini.engine.models.download import is_web_address, local_path
+from napari_gemini.engine.models.download import LATER, is_busy, is_web_address, local_path, reason
 from napari_gemini.engine.provenance import sha256_of
 from napari_gemini.errors import InputError, first_problem
 from napari_gemini.learning.card import CARD, README, read_card
@@ -178,8 +178,11 @@ def _read_text(address: str) -> str:
     try:
         answer = requests.get(address, timeout=30)
         answer.raise_for_status()
-    except requests.RequestException:
-        raise InputError(f"The registry {address} cannot be fetched: check the address.") from None
+    except requests.RequestException as error:
+        way_out = LATER if is_busy(error) else "check the address"
+        raise InputError(
+            f"The registry {address} cannot be fetched ({reason(error)}): {way_out}."
+        ) from None
     return answer.text
 
 

@@ -15,8 +15,8 @@ from napari_gemini.learning.foreign import ForeignModel, read_foreign
 from napari_gemini.progress import Reporter
 from napari_gemini.volumes.intensity import MODES
 
-TRAINING_GRID = {2: [512, 512], 3: [160, 160, 128]}
-"""Sizes that the authors trained with."""
+GRID = {2: [512, 512], 3: [160, 160, 128]}
+"""Smallest grids that scans are put into; what a checkpoint was trained on nobody knows."""
 
 _LIMITS = (
     "Its licence is whatever whoever published the checkpoint grants; do not pass it on without "
@@ -107,7 +107,7 @@ def _card(
         name=name,
         network=model.network,
         spacing_mm=[spacing] * dimension,
-        grid_shape=TRAINING_GRID[dimension],
+        grid_shape=GRID[dimension],
         intensity_mode=intensity,
         labels=labels,
         trained=[part for part in ("backbone", "deformer", "head") if part not in model.fresh],
@@ -118,12 +118,13 @@ def _card(
             limits=list(_LIMITS),
         ),
         extra={
+            "grid_known": False,
             "imported": {
                 "file": checkpoint.name,
                 "sha256": sha256_of(checkpoint),
                 "fresh": model.fresh,
                 "left_out": model.left_out,
-            }
+            },
         },
     )
 

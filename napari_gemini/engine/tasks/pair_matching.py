@@ -16,20 +16,20 @@ from napari_gemini.engine.memory import check_memory, estimate_pair_bytes
 from napari_gemini.engine.tasks.pair_inputs import PairInputs
 from napari_gemini.engine.tasks.serving import Serving
 from napari_gemini.errors import InputError
+from napari_gemini.learning.study_cohort import scan_on_grid
 from napari_gemini.progress import Reporter, stop_if_cancelled
 from napari_gemini.volumes.fields import DisplacementField, total_field
 from napari_gemini.volumes.grid import (
     Placement,
     StudyGrid,
     choose_grid,
-    image_to_grid,
     labels_to_grid,
     place_by_center_of_mass,
 )
-from napari_gemini.volumes.intensity import choose_intensity_mode, normalise
+from napari_gemini.volumes.intensity import choose_intensity_mode
 from napari_gemini.volumes.volume import Volume
 
-#: Refinement steps where no deformer serves and the user says nothing.
+#: Refinement steps where the user says nothing.
 DEFAULT_STEPS = 100
 #: Finest grid without --spacing: a full-size brain pair then fits into 12 GB.
 MAX_VOXELS = {2: 4_000_000, 3: 6_000_000}
@@ -174,6 +174,8 @@ def match(
     ------
     DeviceError
         If the memory cannot suffice.
+    ModelError
+        If what the model gives is not finite.
     Cancelled
         If the reporter asked to stop.
     """
@@ -232,8 +234,7 @@ def _tensor(
     volume: Volume, grid: StudyGrid, placement: Placement, mode: str, device: torch.device
 ) -> torch.Tensor:
     """Return a scan on the grid in [0, 1], (1, 1, *S)."""
-    data = image_to_grid(volume, grid, placement, normalise(volume.data, mode))
-    return torch.from_numpy(data)[None, None].to(device)
+    return torch.from_numpy(scan_on_grid(volume, grid, placement, mode))[None, None].to(device)
 
 
 def autocast_of(serving: Serving, device: torch.device) -> torch.dtype | None:

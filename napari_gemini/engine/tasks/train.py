@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from napari_gemini.engine.device import choose_precision, select_device, setup_determinism
 from napari_gemini.engine.jobs import TrainJob
@@ -15,6 +15,7 @@ from napari_gemini.engine.run_session import run_folder_of
 from napari_gemini.engine.tasks.train_checks import (
     DataHashes,
     compare_with_model,
+    describe_grid,
     refuse_other_study,
     warn_of_frozen_noise,
 )
@@ -79,16 +80,19 @@ def run(job: TrainJob, reporter: Reporter) -> dict[str, Any]:
     trainer = Trainer(objective, folder.path, card, reporter, _validator(settings, data), autocast)
     hashes = _hashes(study, data)
     if job.resume:
-        refuse_other_study(folder, settings.network, hashes)
+        for sentence in refuse_other_study(folder, settings, study.grid, hashes):
+            reporter.log(sentence, "warning")
     resumed = job.resume and trainer.resume()
     if not resumed and job.init is not None:
-        source = start_from(network, job.init, reporter)
+        labels = card.labels if "head" in card.trained else {}
+        source = start_from(network, job.init, labels, reporter)
         for sentence in compare_with_model(source, study, data.intensity_mode):
             reporter.log(sentence, "warning")
     elif not resumed and settings.freeze_backbone:
         warn_of_frozen_noise(reporter)
     precision = "bf16" if autocast is not None else "fp32"
-    _record(folder, settings, facts, data, hashes, f"{device}", precision)
+    grid = describe_grid(study.grid)
+    _record(folder, settings, facts, data, hashes, grid, f"{device}", precision)
     reporter.log(
         f"{'Resuming' if resumed else 'Training'} {settings.objective} at step {trainer.step} of "
         f"{settings.steps} on {device} ({precision}, {facts['threads']} threads): "
@@ -125,8 +129,22 @@ def autocast_dtype(settings: TrainSettings, device: torch.device) -> torch.dtype
     return torch.bfloat16 if choose_precision(settings.precision, device) == "bf16" else None
 
 
-def start_from(network: GeminiNetwork, spec: str, reporter: Reporter) -> ModelCard:
+def start_from(
+    network: GeminiNetwork, spec: str, labels: dict[int, str], reporter: Reporter
+) -> ModelCard:
     """Copy the weights that another model learned; a head for other labels starts afresh.
+
+    Parameters
+    ----------
+    network
+        Takes the weights.
+    spec
+        See :func:`napari_gemini.learning.checkpoints.resolve_model`.
+    labels
+        Label value -> name in the order of the head's channels, as on a card; empty where nothing
+        is learned from labels.
+    reporter
+        Hears which parts start afresh and why.
 
     Returns
     -------
@@ -142,25 +160,39 @@ def start_from(network: GeminiNetwork, spec: str, reporter: Reporter) -> ModelCa
     card = read_card(folder)
     weights = read_weights(folder, card)
     drawn = {part: value.clone() for part, value in network.state_dict().items()}
-    load_weights(network, weights, strict=False, source=spec)
+    left = load_weights(network, weights, strict=False, source=spec)
+    sentences = []
+    fresh = {name.split(".")[0] for name in drawn} - set(card.trained)
+    if "deformer" in fresh:
+        sentences.append("The deformer starts afresh, since that model did not train one.")
+    if why := _why_no_head(card, labels, fits=not left):
+        fresh.add("head")
+        sentences.append(f"The segmentation head {why}.")
     # What that model never learned is worth no more than what was drawn for this run.
-    kept = {name: value for name, value in drawn.items() if name.split(".")[0] not in card.trained}
+    kept = {name: value for name, value in drawn.items() if name.split(".")[0] in fresh}
     network.load_state_dict({**network.state_dict(), **kept})
-    reporter.log(f"Starting from the weights of {spec}.{_afresh(network, card, weights)}")
+    reporter.log(" ".join([f"Starting from the weights of {spec}.", *sentences]))
     return card
 
 
-def _afresh(network: GeminiNetwork, card: ModelCard, weights: dict[str, Tensor]) -> str:
-    """Say which parts start afresh and why, with a blank before."""
-    sentences = []
-    if "deformer" not in card.trained:
-        sentences.append("The deformer starts afresh, since that model did not train one.")
-    own = network.state_dict()
-    if "head" not in card.trained:
-        sentences.append("The segmentation head starts afresh, since that model has learned none.")
-    elif any(k.startswith("head.") and own[k].shape != v.shape for k, v in weights.items()):
-        sentences.append("The segmentation head starts afresh, since the labels differ.")
-    return "".join(f" {sentence}" for sentence in sentences)
+def _why_no_head(card: ModelCard, labels: dict[int, str], *, fits: bool) -> str:
+    """Say why a model's head is of no use for other labels; nothing where it is."""
+    if "head" not in card.trained or not card.labels:
+        return "starts afresh, since that model has learned none"
+    if not labels:
+        return "is left behind, since nothing is learned from labels here"
+    # Order counts as well, since a channel means the label at its place.
+    for number, (there, here) in enumerate(zip_longest(card.labels.items(), labels.items())):
+        if there != here:
+            return (
+                f"starts afresh, since the labels differ (class {number} is {_label(there)} there "
+                f"and {_label(here)} here)"
+            )
+    return "" if fits else "starts afresh, since its layout differs"
+
+
+def _label(label: tuple[int, str] | None) -> str:
+    return "none" if label is None else f"'{label[0]} {label[1]}'"
 
 
 def _validator(settings: TrainSettings, data: StudyCohort) -> Validator | None:
@@ -189,6 +221,7 @@ def _record(
     facts: dict[str, Any],
     data: StudyCohort,
     hashes: DataHashes,
+    grid: str,
     device: str,
     precision: str,
 ) -> None:
@@ -201,4 +234,5 @@ def _record(
         intensity_mode=data.intensity_mode,
         held_back=[data.cohort.ids[i] for i in data.held_back],
         data_sha256=hashes,
+        grid=grid,
     )

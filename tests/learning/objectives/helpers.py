@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -89,9 +89,10 @@ class Curve(SilentReporter):
         return sum(values) / len(values)
 
 
-def phantom_cohort(count: int = 6) -> Cohort:
-    """Return pictures of the phantom organ, without labels."""
-    cases = make_cohort(count, 2, (48, 48), seed=0, crop=False).cases
+def phantom_cohort(dimension: Literal[2, 3] = 2, count: int = 6) -> Cohort:
+    """Return scans of the phantom organ, without labels."""
+    shape = {2: (48, 48), 3: (32, 32, 32)}[dimension]
+    cases = make_cohort(count, dimension, shape, seed=0, crop=False).cases
     images = [case.image.data.astype(np.float32) for case in cases]
     return assemble([case.id for case in cases], [image / image.max() for image in images], {})
 

@@ -9,6 +9,7 @@ from napari_gemini.correspondence.transport import discrepancy, sinkhorn, transp
 from napari_gemini.learning.objectives.optiml import Optiml, covariance_term, variance_term
 from napari_gemini.networks.cross_view import CrossViewMarginals
 from napari_gemini.networks.gemini import build_network
+from napari_gemini.settings import TransportSettings
 from tests.learning.objectives.helpers import pretraining_settings, textured_cohort
 
 
@@ -29,6 +30,18 @@ def test_the_plan_has_its_marginals_within_tolerance(epsilon: float) -> None:
     assert torch.allclose(plan.sum(1), columns.exp(), atol=1e-5)
     assert torch.allclose(plan.sum(2), rows.exp(), atol=5e-3)
     assert torch.allclose(plan.sum((1, 2)), torch.ones(3), atol=1e-4)
+
+
+@pytest.mark.parametrize(("positions", "most"), [(9, 0.02), (36, 0.005)])
+def test_the_default_iterations_misplace_little_of_the_mass(positions: int, most: float) -> None:
+    torch.manual_seed(0)
+    settings = TransportSettings()
+    cost = torch.rand(60, positions, positions) * 2
+    rows, columns = _marginals(0, 60, positions)
+    plan = sinkhorn(cost, rows, columns, settings.epsilon, settings.iterations)
+    assert torch.allclose(plan.sum(1), columns.exp(), atol=1e-5)
+    misplaced = (plan.sum(2) - rows.exp()).abs().sum(1)
+    assert float(misplaced.mean()) < most
 
 
 def test_a_small_entropy_finds_the_cheapest_assignment_without_overflow() -> None:
