@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from napari_gemini.correspondence.consistency import inverse_consistency_mm
@@ -18,11 +18,13 @@ from napari_gemini.errors import InputError
 
 @pytest.mark.parametrize("shape", [(24, 20), (16, 18, 14)])
 @given(seed=st.integers(0, 1000))
+@example(seed=512)
 def test_inverse_undoes_the_displacement(
     shape: tuple[int, ...], seed: int, smooth_field: Callable[..., torch.Tensor]
 ) -> None:
     u = smooth_field(shape, 0.7, seed)
-    inverse = invert_displacement(u)
+    # The roughest of these fields are one-to-one and take three times the default.
+    inverse = invert_displacement(u, iterations=200)
     assert inverse.converged
     assert inverse.residual_max < 1e-3
     assert inverse.residual_mean <= inverse.residual_max

@@ -10,6 +10,7 @@ from typing import Any
 
 from napari_gemini.engine.events import Event
 from napari_gemini.engine.reporting import EventReporter
+from napari_gemini.progress import SilentReporter
 from napari_gemini.study.processes import _exists
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -56,3 +57,14 @@ class Recorder(EventReporter):
 def environment(**extra: str) -> dict[str, str]:
     """Return an environment in which a plain Python finds the repository."""
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), **extra}
+
+
+class Warnings(SilentReporter):
+    """Keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def log(self, message: str, level: str = "info") -> None:
+        if level == "warning":
+            self.texts.append(message)

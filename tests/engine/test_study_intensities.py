@@ -21,17 +21,7 @@ from napari_gemini.progress import SilentReporter
 from napari_gemini.settings import TrainSettings
 from napari_gemini.study.scheme import LabelScheme
 from napari_gemini.study.study import Study
-
-
-class Warnings(SilentReporter):
-    """Keeps the warnings."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def log(self, message: str, level: str = "info") -> None:
-        if level == "warning":
-            self.texts.append(message)
+from tests.engine.helpers import Warnings
 
 
 def study_of(folder: Path, pictures: list[NDArray[np.generic]]) -> Study:

@@ -20,6 +20,7 @@ from napari_gemini.progress import SilentReporter
 from napari_gemini.settings import NetworkSettings, TrainSettings
 from napari_gemini.study.scheme import LabelScheme
 from napari_gemini.study.study import Study
+from tests.engine.helpers import Warnings
 
 SETTINGS = TrainSettings(
     objective="gvsl",
@@ -29,17 +30,6 @@ SETTINGS = TrainSettings(
     precision="fp32",
     network=NetworkSettings(dimension=2, base_width=4),
 )
-
-
-class Warnings(SilentReporter):
-    """Keeps the warnings."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def log(self, message: str, level: str = "info") -> None:
-        if level == "warning":
-            self.texts.append(message)
 
 
 def make_study(folder: Path, seed: int, structures: int = 1, spacing: float = 1.0) -> Study:
