@@ -1,7 +1,7 @@
 """Pairs of random anatomies in one contrast and in two: what a general model adds to refinement.
 
     python -m benchmarks.contrasts general-2d --dimension 2 --groups 150
-    python -m benchmarks.contrasts general-3d --dimension 3 --groups 40
+    python -m benchmarks.contrasts general-3d --dimension 3 --groups 10
 
 Groups are drawn as for the training of the general models, with another seed. Each gives one pair
 of scans in the same contrast and, where it was taken in two, one pair in unlike contrasts. The true
@@ -54,9 +54,8 @@ def measure(
     """Return landmark error, Dice and folds of one way on one pair."""
     inputs = PairInputs(moving.image, fixed.image, moving.labels, fixed.labels)
     field = way(inputs)
-    known = group.truth.landmarks(fixed.id).points
-    points = np.pad(known, ((0, 0), (0, 3 - known.shape[1])))[:, : field.ndim]
-    errors = group.truth.target_registration_error(fixed.id, moving.id, map_points(field, points))
+    predicted = map_points(field, group.truth.landmarks(fixed.id).points)
+    errors = group.truth.target_registration_error(fixed.id, moving.id, predicted)
     return {"error": float(np.nanmean(errors)), **score(inputs, field)}
 
 
@@ -64,6 +63,9 @@ def print_rows(rows: Rows) -> None:
     """Print means, and what the model changes with its 95 % interval."""
     for kind, ways in rows.items():
         print(f"\n{kind}: {len(ways[ALONE])} pairs")
+        if len(ways[ALONE]) < 2:
+            print("too few to compare; draw more groups")
+            continue
         for way, values in ways.items():
             means = {key: np.mean([value[key] for value in values]) for key in values[0]}
             print(f"{way:18}", "  ".join(f"{key} {mean:.3f}" for key, mean in means.items()))

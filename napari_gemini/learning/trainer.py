@@ -113,7 +113,7 @@ class Trainer:
         self.nonfinite = 0
         #: Updates in a row that were not finite, by their name: a finite one of another name, on
         #: other parts of the network, says nothing about this one.
-        self._bad_in_a_row: Counter[str] = Counter()
+        self._failures_in_a_row: Counter[str] = Counter()
         self._sums: dict[str, list[float]] = defaultdict(list)
 
     @property
@@ -149,7 +149,7 @@ class Trainer:
                 better = self._validate()
             due = due or self.step % settings.checkpoint_every == 0
             # What stands while updates fail may be what makes them fail.
-            if better or (due and not any(self._bad_in_a_row.values())):
+            if better or (due and not any(self._failures_in_a_row.values())):
                 self.save(best=better)
                 saved, due = self.step, False
         if saved != self.step and self.step > 0:
@@ -176,7 +176,7 @@ class Trainer:
         if not math.isfinite(float(torch.nn.utils.clip_grad_norm_(self.parameters, limit))):
             self._skip(update)
             return
-        self._bad_in_a_row[update.name] = 0
+        self._failures_in_a_row[update.name] = 0
         self.optimiser.step()
         for name, value in terms.items():
             key = f"loss_{update.name}" if name == "loss" else name
@@ -184,15 +184,15 @@ class Trainer:
 
     def _skip(self, update: Update) -> None:
         self.nonfinite += 1
-        self._bad_in_a_row[update.name] += 1
+        self._failures_in_a_row[update.name] += 1
         self.reporter.log(
             f"Step {self.step}: the {update.name} update was not finite and was skipped.", "warning"
         )
-        bad = self._bad_in_a_row[update.name]
+        failures = self._failures_in_a_row[update.name]
         # A run of few steps has failed as well when half of them have.
-        if bad >= min(self.settings.max_nonfinite, math.ceil(self.settings.steps / 2)):
+        if failures >= min(self.settings.max_nonfinite, math.ceil(self.settings.steps / 2)):
             raise TrainingError(
-                f"The {update.name} loss was not finite for {bad} updates in a row "
+                f"The {update.name} loss was not finite for {failures} updates in a row "
                 f"(step {self.step}); {self._way_out()}."
             )
 
@@ -251,7 +251,7 @@ class Trainer:
             "step": self.step,
             "best_score": self.best_score,
             "nonfinite": self.nonfinite,
-            "bad_in_a_row": dict(self._bad_in_a_row),
+            "failures_in_a_row": dict(self._failures_in_a_row),
             "sums": dict(self._sums),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
@@ -281,7 +281,8 @@ class Trainer:
         self.step = int(values["step"])
         self.best_score = values["best_score"]
         self.nonfinite = int(values["nonfinite"])
-        self._bad_in_a_row = Counter(values["bad_in_a_row"])
+        # Older checkpoints counted all updates in one number.
+        self._failures_in_a_row = Counter(values.get("failures_in_a_row", {}))
         self._sums = defaultdict(list, {k: list(v) for k, v in values["sums"].items()})
         self.generator.set_state(tensors["generator"])
         torch.set_rng_state(tensors["global_generator"])

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from napari_gemini.errors import ModelError, StudyError, TrainingError
 from napari_gemini.learning.checkpoints import (
+    TrainingState,
     intact_checkpoints,
     load_model,
     load_training_state,
@@ -296,6 +297,25 @@ def test_no_checkpoint_is_written_while_updates_fail(tmp_path: Path) -> None:
     )
     trainer.fit()
     assert [folder.name for folder in intact_checkpoints(tmp_path)] == ["0000007", "0000006"]
+
+
+def test_a_run_of_a_version_that_counted_failures_in_one_number_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tiny_settings(steps=2)
+    first = _trainer(tmp_path, settings, StopAfter(checks=1))
+    state = first._state
+
+    def older() -> TrainingState:
+        now = state()
+        values = {k: v for k, v in now.values.items() if k != "failures_in_a_row"}
+        return TrainingState(now.tensors, {**values, "bad_in_a_row": 0})
+
+    monkeypatch.setattr(first, "_state", older)
+    first.fit()
+    second = _trainer(tmp_path, settings)
+    assert second.resume()
+    assert second.fit().step == 2
 
 
 def test_no_labels_is_one_sentence(tmp_path: Path) -> None:
