@@ -33,6 +33,7 @@ from napari_gemini.engine.tasks.pair_matching import match
 from napari_gemini.engine.tasks.pair_results import dice_per_label, field_of_view
 from napari_gemini.engine.tasks.serving import serve
 from napari_gemini.progress import SilentReporter
+from napari_gemini.settings import SimilarityChoice
 from napari_gemini.study.study import Study
 from napari_gemini.volumes.atomic import write_json_atomic
 from napari_gemini.volumes.fields import (
@@ -111,11 +112,15 @@ def summarise(rows: list[dict[str, float]]) -> dict[str, float]:
     return {**means, "dice_worst_30": float(worst.mean())}
 
 
-def matched(model: str, dimension: int, refine: int) -> Way:
+def matched(model: str, dimension: int, refine: int, similarity: SimilarityChoice = "auto") -> Way:
     """Return the way of `correspond`: a model's field, or the identity, and its refinement."""
     device = torch.device("cpu")
     serving = serve(model, dimension, device)
-    return lambda inputs: match(inputs, serving, refine, None, device, SilentReporter(), "").field
+    return lambda inputs: (
+        match(
+            inputs, serving, refine, None, device, SilentReporter(), "", similarity=similarity
+        ).field
+    )
 
 
 def ways(model: str, study: Study, refine: int) -> dict[str, Way]:

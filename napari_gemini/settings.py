@@ -13,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Precision = Literal["auto", "fp32", "bf16"]
 PresetName = Literal["quick", "standard", "paper"]
+#: How two images are compared.
+Similarity = Literal["correlation", "self-similarity"]
+#: The same, or what suits the contrasts of the two.
+SimilarityChoice = Literal["auto", "correlation", "self-similarity"]
 #: Objectives that need labels, then those that learn from scans alone.
 ObjectiveName = Literal[
     "gemini-semi", "supervised", "gemini-mip", "gvsl", "cover", "pix2rep", "pix2rep-v2", "optiml"
@@ -255,6 +259,10 @@ class RefineSettings(Settings):
     )
     learning_rate: float = Field(0.2, gt=0, description="in nodes of the field, two voxels apart")
     weights: LossWeights = Field(default_factory=LossWeights)
+    similarity: Similarity = Field(
+        "correlation",
+        description="of the images: local correlation, or self-similarity for unlike contrasts",
+    )
     ncc_window: int = Field(7, ge=3, le=31)
     velocity_steps: int = Field(6, ge=0, le=10, description="0 optimises a plain displacement")
     symmetric: bool = Field(True, description="both directions are optimised together")

@@ -30,6 +30,7 @@ FILES: dict[str, tuple[str, tuple[int, ...], float, bool]] = {
     "hearts": ("heart2d", (48, 48), 8 / 3, True),
     "hippocampus": ("hippocampus", (32, 32, 32), 2.0, False),
     "brains": ("brain", (32, 48, 32), 5.0, False),
+    "brains-2mm": ("brain", (80, 96, 80), 2.0, False),
 }
 NAMES = ("phantom", *FILES)
 FIVE = 5

@@ -79,6 +79,7 @@ SIZES = {
     "phantom": Sizes(pretrain=300, tune=240, train=300, scans=4, labelled=2),
     "hippocampus": Sizes(pretrain=300, tune=300, train=300, scans=2, labelled=1),
     "brains": Sizes(pretrain=200, tune=600, train=300, scans=2, labelled=1, arms=500, rate=3e-3),
+    "brains-2mm": Sizes(pretrain=100, tune=400, train=300, scans=2, labelled=1, rate=3e-3),
 }
 SMOKE = Sizes(pretrain=2, tune=2, train=4, scans=4, labelled=2, width=4, arms=2)
 

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_gemini.commands.options import AsJson, Debug, Device, Model, Out, Refine, Spacing
+from napari_gemini.commands.options import (
+    AsJson,
+    Debug,
+    Device,
+    Model,
+    Out,
+    Refine,
+    Similarity,
+    Spacing,
+)
 from napari_gemini.commands.running import guarded, number, run_and_show
 
 
@@ -30,6 +39,7 @@ def correspond(
         typer.Option("--fixed-labels", help="Known labels of FIXED: the report then has Dice."),
     ] = None,
     refine: Refine = None,
+    similarity: Similarity = "auto",
     ignore: Annotated[
         Path | None,
         typer.Option("--ignore", help="Mask on FIXED's grid of what must not count (lesion, ...)."),
@@ -59,6 +69,7 @@ def correspond(
         labels=labels,
         fixed_labels=fixed_labels,
         refine=refine,
+        similarity=similarity,
         ignore=ignore,
         both=both,
         spacing=spacing,

@@ -54,6 +54,15 @@ Refine = Annotated[
         help="Steps of instance refinement; 100 unless given, 0 takes the network's own field.",
     ),
 ]
+Similarity = Annotated[
+    str,
+    typer.Option(
+        "--similarity",
+        metavar="auto|correlation|self-similarity",
+        help="How the refinement compares the scans: by local correlation, which suits one "
+        "contrast, or by self-similarity (MIND), which suits two. Left out, the scans decide.",
+    ),
+]
 Spacing = Annotated[
     float | None,
     typer.Option(

@@ -16,6 +16,7 @@ from napari_gemini.commands.options import (
     Out,
     Refine,
     Scheduler,
+    Similarity,
     Spacing,
 )
 from napari_gemini.commands.running import exit_if_failed, guarded, number, run_and_show
@@ -39,6 +40,7 @@ def propagate(
         ),
     ] = None,
     refine: Refine = None,
+    similarity: Similarity = "auto",
     spacing: Spacing = None,
     scheduler: Scheduler = None,
     device: Device = "auto",
@@ -57,6 +59,7 @@ def propagate(
         model=model,
         references=references,
         refine=refine,
+        similarity=similarity,
         spacing=spacing,
         scheduler=scheduler,
         device=device,

@@ -8,12 +8,28 @@ import torch
 from torch import Tensor
 
 from napari_gemini.correspondence.local_ncc import gvs_loss
-from napari_gemini.correspondence.resampling import broadcast_vector, shrink, shrink_mask
+from napari_gemini.correspondence.resampling import (
+    broadcast_vector,
+    shrink,
+    shrink_mask,
+    widen_mask,
+)
+from napari_gemini.correspondence.self_similarity import (
+    filled,
+    self_similarity,
+    self_similarity_loss,
+)
 from napari_gemini.correspondence.warp import field_of_view_mask, identity_grid, sample, touches
 from napari_gemini.progress import Reporter, stop_if_cancelled
+from napari_gemini.settings import Similarity
 
 # Affine maps that stretch or squeeze by more than this have lost their way.
 LARGEST_STRETCH = 2.0
+# On a coarse grid the neighbours that a descriptor looks at lie next to each other.
+DILATION = 1
+# Descriptors need a grid this many times finer: of 27 pairs of random anatomies in two contrasts
+# the worst then ended 3.0 voxels from the truth instead of 5.9.
+FINER = 2
 
 
 @dataclass(frozen=True)
@@ -134,11 +150,12 @@ def optimise_affine(
     steps: int = 60,
     window: int = 9,
     learning_rate: float = 0.02,
+    similarity: Similarity = "correlation",
     ignore_moving: Tensor | None = None,
     ignore_fixed: Tensor | None = None,
     reporter: Reporter,
 ) -> AffineMap:
-    """Find the affine map that maximises the local correlation, on a coarse grid.
+    """Find the affine map under which two images are most similar, on a coarse grid.
 
     Parameters
     ----------
@@ -150,6 +167,8 @@ def optimise_affine(
         Of the correlation, in voxels of the coarse grid.
     learning_rate
         Of Adam, for the matrix and the shift in units of the half axis length.
+    similarity
+        What is maximised: local correlation, or likeness of self-similarity.
     ignore_moving, ignore_fixed
         ``(1, 1, *S)``, non-zero where nothing counts.
     reporter
@@ -164,13 +183,24 @@ def optimise_affine(
     start, stride = AffineMap.identity(shape, fixed.device), affine_stride(shape)
     if steps == 0:
         return start
+    if similarity == "self-similarity":
+        stride = max(1, stride // FINER)
+    images = [shrink(image, stride) for image in (moving, fixed)]
+    masks = [
+        None if mask is None else shrink_mask(mask, stride)
+        for mask in (ignore_moving, ignore_fixed)
+    ]
+    if similarity == "self-similarity":
+        images = [
+            self_similarity(filled(image, mask), dilation=DILATION)
+            for image, mask in zip(images, masks, strict=True)
+        ]
+        masks = [None if mask is None else widen_mask(mask, DILATION + 1) for mask in masks]
     return _optimise_at(
         start,
-        *(shrink(image, stride) for image in (moving, fixed)),
-        *(
-            None if mask is None else shrink_mask(mask, stride)
-            for mask in (ignore_moving, ignore_fixed)
-        ),
+        *images,
+        *masks,
+        similarity=similarity,
         stride=stride,
         steps=steps,
         window=window,
@@ -186,6 +216,7 @@ def _optimise_at(
     ignore_moving: Tensor | None,
     ignore_fixed: Tensor | None,
     *,
+    similarity: Similarity,
     stride: int,
     steps: int,
     window: int,
@@ -211,7 +242,11 @@ def _optimise_at(
                 if ignore_fixed is not None:
                     mask = mask * (ignore_fixed == 0)
             ignore = mask == 0
-        loss = gvs_loss(sample(moving, points), fixed, mask, window, ignore)
+        warped = sample(moving, points)
+        if similarity == "self-similarity":
+            loss = self_similarity_loss(warped, fixed, mask)
+        else:
+            loss = gvs_loss(warped, fixed, mask, window, ignore)
         value = float(loss.detach())
         if value < lowest:
             found = AffineMap(matrix.detach().clone(), unit * shift.detach().clone(), start.shape)

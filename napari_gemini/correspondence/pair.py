@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from napari_gemini.correspondence.contrast import settings_for
 from napari_gemini.correspondence.refinement import Refinement, refine_pair
 from napari_gemini.correspondence.similarity import cosine_map
 from napari_gemini.correspondence.similarity_maps import either, gvs_map
@@ -17,7 +18,7 @@ from napari_gemini.correspondence.starts import best_start
 from napari_gemini.correspondence.warp import comparison_mask, warp
 from napari_gemini.errors import DeviceError, InputError, ModelError
 from napari_gemini.progress import Reporter, SilentReporter, stop_if_cancelled
-from napari_gemini.settings import RefineSettings
+from napari_gemini.settings import RefineSettings, Similarity, SimilarityChoice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,8 @@ class PairResult:
         ``(1, 1, *S)``: 1 where the counterpart is in the field of view and nothing is ignored.
     refinement
         What the refinement says about itself, None without.
+    similarity
+        How the refinement compared the images, None without.
     gss_back, gvs_back
         The two maps at the moving voxels, where they were asked for.
     """
@@ -66,6 +69,7 @@ class PairResult:
     refinement: Refinement | None = None
     gss_back: Tensor | None = None
     gvs_back: Tensor | None = None
+    similarity: Similarity | None = None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -179,6 +183,7 @@ def match_pair(
     fixed: Tensor,
     *,
     refine: int = 0,
+    similarity: SimilarityChoice = "auto",
     settings: RefineSettings | None = None,
     ignore_mask: Tensor | None = None,
     ignore_moving: Tensor | None = None,
@@ -199,8 +204,10 @@ def match_pair(
         ``(1, 1, *S)`` images on one grid, in [0, 1]; `S` as the network needs it.
     refine
         Steps of instance refinement.
+    similarity
+        How the refinement compares the images; ``auto`` for what suits their contrasts.
     settings
-        Of the refinement; its steps give way to `refine`.
+        Of the refinement; its steps and its similarity give way to the two above.
     ignore_mask, ignore_moving
         ``(1, 1, *S)``, non-zero where the fixed and the moving image must not count.
     unseen_fixed, unseen_moving
@@ -248,8 +255,17 @@ def match_pair(
         if not features_alone:
             there, back = fields[:1].clone(), fields[1:].clone()
     refinement = None
+    compared: Similarity | None = None
     if refine > 0:
-        settings = (settings or RefineSettings()).model_copy(update={"steps": refine})
+        settings = settings_for(
+            (settings or RefineSettings()).model_copy(update={"steps": refine}),
+            moving,
+            fixed,
+            either(ignore_moving, unseen_moving),
+            ignore_seen,
+            similarity=similarity,
+            reporter=reporter,
+        )
         initial = None
         if network is not None and features is not None and not features_alone:
             known = features[1:]
@@ -259,6 +275,7 @@ def match_pair(
                 moving,
                 fixed,
                 affine_steps=settings.affine_steps,
+                similarity=settings.similarity,
                 ignore_moving=ignore_moving,
                 ignore_fixed=ignore_seen,
                 reporter=reporter,
@@ -276,6 +293,7 @@ def match_pair(
             ignore_moving=ignore_moving,
             reporter=reporter,
         )
+        compared = settings.similarity
         there, back = refinement.displacement, refinement.inverse
     with torch.inference_mode():
         gss = None
@@ -290,4 +308,4 @@ def match_pair(
                 gss_back = cosine_map(warp(features[1:], back), features[:1])
             ignore_back = either(ignore_moving, unseen_moving)
             gvs_back = gvs_map(fixed, moving, back, ignore_back, unseen_fixed)
-    return PairResult(there, back, gss, gvs, mask, refinement, gss_back, gvs_back)
+    return PairResult(there, back, gss, gvs, mask, refinement, gss_back, gvs_back, compared)

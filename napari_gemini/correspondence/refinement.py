@@ -146,6 +146,7 @@ def refine_pair(
                 images.moving,
                 images.fixed,
                 steps=settings.affine_steps if settings.steps else 0,
+                similarity=settings.similarity,
                 ignore_moving=images.ignore_moving,
                 ignore_fixed=images.ignore_fixed,
                 reporter=reporter,

@@ -15,6 +15,13 @@ from napari_gemini.correspondence.resampling import (
     gaussian_smooth,
     shrink,
     shrink_mask,
+    widen_mask,
+)
+from napari_gemini.correspondence.self_similarity import (
+    REACH,
+    filled,
+    self_similarity,
+    self_similarity_loss,
 )
 from napari_gemini.correspondence.similarity import cosine_map
 from napari_gemini.correspondence.smoothness import smoothness_loss
@@ -58,6 +65,23 @@ class Images:
     ignore_fixed: Tensor | None = None
 
 
+@dataclass
+class NodeMaps:
+    """What is compared at the nodes of a level, (1, C, *nodes) each.
+
+    Attributes
+    ----------
+    moving, fixed
+        Of the two images.
+    aligned
+        Of the affinely aligned moving image, where both directions are optimised.
+    """
+
+    moving: Tensor
+    fixed: Tensor
+    aligned: Tensor | None = None
+
+
 class Level:
     """Images of one resolution, compared in the fixed frame and in the aligned moving frame.
 
@@ -96,14 +120,28 @@ class Level:
             None if mask is None else shrink_mask(mask, stride)
             for mask in (images.ignore_moving, images.ignore_fixed)
         )
+        self.by_structure = settings.similarity == "self-similarity"
+        if self.by_structure:
+            # Nothing of what must not count is in a descriptor, but a false edge around it.
+            self.moving = filled(self.moving, self.ignore_moving)
+            self.fixed = filled(self.fixed, self.ignore_fixed)
+            self.ignore_moving, self.ignore_fixed = (
+                None if mask is None else widen_mask(mask, REACH)
+                for mask in (self.ignore_moving, self.ignore_fixed)
+            )
         self.grid = identity_grid(self.fixed.shape[2:], device=self.fixed.device)
         self.nodes = tuple(size // NODE_SPACING for size in self.fixed.shape[2:])
-        self.features: tuple[Tensor, Tensor] | None = None
+        self.descriptors: NodeMaps | None = None
+        self.features: NodeMaps | None = None
         if images.features_moving is not None and images.features_fixed is not None:
             factor = stride // finest
-            self.features = (
-                shrink(images.features_moving, factor),
-                shrink(images.features_fixed, factor),
+            self.features = NodeMaps(
+                shrink(images.features_moving, factor), shrink(images.features_fixed, factor)
+            )
+        if self.by_structure:
+            self.descriptors = NodeMaps(
+                self_similarity(self.moving, NODE_SPACING),
+                self_similarity(self.fixed, NODE_SPACING),
             )
         if settings.symmetric:
             self._align_moving()
@@ -118,7 +156,10 @@ class Level:
         if self.features is not None:
             nodes = identity_grid(self.nodes, device=self.fixed.device)
             points = self.affine.apply(nodes, self.stride * NODE_SPACING)
-            self.aligned_features = sample(self.features[0], points)
+            self.features.aligned = sample(self.features.moving, points)
+        if self.descriptors is not None:
+            # Of the aligned image, since a descriptor turns with its image.
+            self.descriptors.aligned = self_similarity(self.aligned, NODE_SPACING)
 
     def loss(self, parameter: Tensor) -> dict[str, Tensor]:
         """Return the loss of a parameter and its terms, averaged over the directions."""
@@ -129,11 +170,16 @@ class Level:
         loss = weights.smooth * terms["smooth"]
         points = self.grid + at_voxels
         mask = self._mask(points)
-        if weights.gvs:
+        if weights.gvs and self.descriptors is not None:
+            warped, target, counted = self._at_nodes(self.descriptors, at_nodes, mask)
+            terms["gvs"] = self_similarity_loss(warped, target, counted)
+            loss = loss + weights.gvs * terms["gvs"]
+        elif weights.gvs:
             terms["gvs"] = self._gvs(points, mask)
             loss = loss + weights.gvs * terms["gvs"]
         if weights.gss and self.features is not None:
-            terms["gss"] = self._gss(at_nodes, mask)
+            warped, target, counted = self._at_nodes(self.features, at_nodes, mask)
+            terms["gss"] = 1 - masked_mean(cosine_map(warped, target), counted)
             loss = loss + weights.gss * terms["gss"]
         return {"loss": loss, **terms}
 
@@ -152,18 +198,19 @@ class Level:
             ignore=mask == 0 if ignores else None,
         )
 
-    def _gss(self, at_nodes: Tensor, mask: Tensor) -> Tensor:
-        assert self.features is not None
-        moving, fixed = self.features
-        points = identity_grid(self.nodes, device=fixed.device) + at_nodes
+    def _at_nodes(
+        self, maps: NodeMaps, at_nodes: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what is to be compared at the nodes, in either frame, and which nodes count."""
+        points = identity_grid(self.nodes, device=maps.fixed.device) + at_nodes
         coarse = self.stride * NODE_SPACING
-        warped = [sample(moving, self.affine.apply(points[:1], coarse))]
-        targets = [fixed]
+        warped = [sample(maps.moving, self.affine.apply(points[:1], coarse))]
+        targets = [maps.fixed]
         if self.settings.symmetric:
-            warped.append(sample(fixed, points[1:]))
-            targets.append(self.aligned_features)
-        counted = shrink(mask, NODE_SPACING) > 0.999
-        return 1 - masked_mean(cosine_map(torch.cat(warped), torch.cat(targets)), counted)
+            assert maps.aligned is not None
+            warped.append(sample(maps.fixed, points[1:]))
+            targets.append(maps.aligned)
+        return torch.cat(warped), torch.cat(targets), shrink(mask, NODE_SPACING) > 0.999
 
     @torch.no_grad()
     def _mask(self, points: Tensor) -> Tensor:

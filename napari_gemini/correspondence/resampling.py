@@ -34,6 +34,13 @@ def shrink_mask(mask: Tensor, factor: int) -> Tensor:
     return pool(marked, factor)
 
 
+def widen_mask(mask: Tensor, reach: int) -> Tensor:
+    """Mark all voxels up to `reach` away from a marked one, along every axis; float 0 or 1."""
+    marked = (mask != 0).float()
+    pool = functional.max_pool2d if mask.ndim == 4 else functional.max_pool3d
+    return pool(marked, 2 * reach + 1, stride=1, padding=reach)
+
+
 def enlarge_displacement(displacement: Tensor, factor: int) -> Tensor:
     """Bring a displacement onto a grid with `factor` times the voxels per axis.
 

@@ -23,7 +23,7 @@ from pydantic import (
 
 from napari_gemini.engine.arrays import ArrayRef
 from napari_gemini.errors import InputError
-from napari_gemini.settings import TrainSettings
+from napari_gemini.settings import SimilarityChoice, TrainSettings
 
 
 def _absolute(path: Path) -> Path:
@@ -150,6 +150,9 @@ class CorrespondJob(Job):
         default=None, description="known labels of the fixed image"
     )
     refine: RefineSteps = None
+    similarity: SimilarityChoice = Field(
+        default="auto", description="how the refinement compares the scans"
+    )
     ignore: FilePath | None = Field(
         default=None, description="mask of fixed regions that count nowhere"
     )
@@ -174,6 +177,9 @@ class PropagateJob(Job):
         default=None, description="folder of the targets' known labels"
     )
     refine: RefineSteps = None
+    similarity: SimilarityChoice = Field(
+        default="auto", description="how the refinement compares the scans"
+    )
     spacing: Spacing = None
     device: Device = "auto"
     scheduler: str | None = Field(default=None, description="address of a dask scheduler")

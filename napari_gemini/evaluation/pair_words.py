@@ -95,8 +95,7 @@ def sentences(report: Mapping[str, Any]) -> list[str]:
     if report.get("gvs_mean") is not None:
         said.append(
             f"Matched neighbourhoods have a mean squared correlation of intensities (GVS) of "
-            f"{number(report['gvs_mean'])}. It is part of what was optimised, so it cannot vouch "
-            "for the result alone."
+            f"{number(report['gvs_mean'])}. {_about_gvs(report)}"
         )
     if report.get("mask_percent") is not None:
         said.append(
@@ -263,6 +262,16 @@ def _about_folds(folds: float, digital: float | None) -> str:
         f"{first} and at {percent(digital)} by the stricter digital criterion. What lies in a fold "
         "has no unique counterpart; do not trust labels or measures there."
     )
+
+
+def _about_gvs(report: Mapping[str, Any]) -> str:
+    settings = report.get("settings")
+    if isinstance(settings, Mapping) and settings.get("similarity") == "self-similarity":
+        return (
+            "The scans were compared by self-similarity, since their grey values do not go "
+            "together or since it was asked for; a low GVS is no bad sign then."
+        )
+    return "It is part of what was optimised, so it cannot vouch for the result alone."
 
 
 def _about_the_run(report: Mapping[str, Any]) -> str:

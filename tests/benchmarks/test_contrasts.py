@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.contrasts import ALIKE, UNLIKE, measure, pairs_of
+from benchmarks.contrasts import ALIKE, SIZES, UNLIKE, measure, pairs_of, unregistered
+from benchmarks.pairs import matched
 from napari_gemini.engine.tasks.pair_inputs import PairInputs
 from napari_gemini.phantom.cohort import PhantomCase
 from napari_gemini.phantom.random_cohort import RandomGroup, random_groups
@@ -60,3 +61,22 @@ def test_the_error_of_scans_as_they_lie_is_the_length_of_the_true_map(
     assert row["error"] > 1
     assert 0 < row["dice"] < 1
     assert row["fold_percent"] == 0
+
+
+def test_scans_in_two_contrasts_come_closer() -> None:
+    """Over pairs as drawn for the general models, of which correlation makes most worse."""
+    errors: dict[str, list[float]] = {"lying": [], "auto": [], "correlation": []}
+    for group in random_groups(24, 4, 2, SIZES[2], seed=5):
+        if UNLIKE not in pairs_of(group):
+            continue
+        moving, fixed = pairs_of(group)[UNLIKE]
+        for name, way in {
+            "lying": unregistered,
+            "auto": matched("none", 2, 60),
+            "correlation": matched("none", 2, 60, "correlation"),
+        }.items():
+            errors[name].append(measure(group, moving, fixed, way)["error"])
+    lying, auto, correlation = map(np.mean, errors.values())
+    assert len(errors["auto"]) >= 4
+    assert auto < 0.6 * lying
+    assert auto < 0.6 * correlation

@@ -147,6 +147,14 @@ def test_correspond_with_a_model_says_so(run: Run, scans: list[Path], tmp_path: 
     assert (tmp_path / "out" / "gss.nii.gz").is_file()
 
 
+def test_a_similarity_that_is_none_is_refused(run: Run, scans: list[Path], tmp_path: Path) -> None:
+    answer = run("correspond", *scans[:2], "--out", tmp_path / "out", "--similarity", "colour")
+    assert answer.code == 2
+    assert "similarity" in answer.err
+    assert "'auto', 'correlation' or 'self-similarity'" in answer.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_propagate_exits_with_an_error_when_a_target_fails(
     run: Run, cohort3d: Path, scans: list[Path], tmp_path: Path
 ) -> None:

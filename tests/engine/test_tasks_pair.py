@@ -24,6 +24,7 @@ from napari_gemini.phantom.files import write_cohort
 from napari_gemini.phantom.truth import read_truth
 from napari_gemini.progress import Cancelled, SilentReporter
 from napari_gemini.volumes.fields import map_points, read_field
+from napari_gemini.volumes.pictures import write_png
 
 CONTRACT = {
     "fold_percent",
@@ -159,6 +160,31 @@ def test_mask_leaves_out_what_is_to_be_ignored(
     found = np.asarray(nib.load(tmp_path / "out" / "mask.nii.gz").dataobj)
     assert not found[mask != 0].any()
     assert found[mask == 0].any()
+
+
+def test_scans_in_two_contrasts_are_compared_by_self_similarity(
+    pictures: Path, tmp_path: Path
+) -> None:
+    """Unless something else is asked for; the report and the page say which it was."""
+    moving, fixed = sorted((pictures / "images").iterdir())[:2]
+    values = read_scan(fixed).data.astype(float)
+    other = tmp_path / "other.png"
+    write_png(other, np.abs(values - 0.4 * values.max()).astype(np.uint8))
+    listener = Listener()
+    job = CorrespondJob(moving=moving, fixed=other, out=tmp_path / "auto", model="none",
+                        refine=5, device="cpu", both=True)  # fmt: skip
+    report = run_job(job, listener)
+    assert report["settings"]["similarity"] == "self-similarity"
+    assert any("self-similarity" in message for message in listener.messages)
+    assert "low GVS is no bad sign" in (tmp_path / "auto" / "report.html").read_text()
+    back = json.loads((tmp_path / "auto" / "inverse" / "report.json").read_text())
+    assert back["settings"]["similarity"] == "self-similarity"
+    assert "--similarity" not in report["command"]
+    asked = job.model_copy(update={"similarity": "correlation", "out": tmp_path / "asked"})
+    report = run_job(asked, Listener())
+    assert report["settings"]["similarity"] == "correlation"
+    assert " --similarity correlation" in " ".join(report["command"])
+    assert "no bad sign" not in (tmp_path / "asked" / "report.html").read_text()
 
 
 def test_identical_scans_stay_where_they_are(volumes: Path, tmp_path: Path) -> None:

@@ -53,7 +53,15 @@ def run(job: CorrespondJob, reporter: Reporter) -> dict[str, Any]:
     serving = serve(job.model, inputs.fixed.ndim, device)
     reporter.log(serving.sentence)
     pair = match(
-        inputs, serving, job.refine, job.spacing, device, reporter, job.memory_advice, job.both
+        inputs,
+        serving,
+        job.refine,
+        job.spacing,
+        device,
+        reporter,
+        job.memory_advice,
+        job.both,
+        job.similarity,
     )
     return finish_pair(
         inputs,
@@ -143,6 +151,7 @@ def command(job: CorrespondJob) -> list[str]:
         "--labels": job.labels,
         "--fixed-labels": job.fixed_labels,
         "--refine": job.refine,
+        "--similarity": None if job.similarity == "auto" else job.similarity,
         "--ignore": job.ignore,
         "--spacing": job.spacing,
     }

@@ -18,6 +18,7 @@ from napari_gemini.engine.tasks.serving import Serving
 from napari_gemini.errors import InputError
 from napari_gemini.learning.study_cohort import scan_on_grid
 from napari_gemini.progress import Reporter, stop_if_cancelled
+from napari_gemini.settings import Similarity, SimilarityChoice
 from napari_gemini.volumes.fields import DisplacementField, total_field
 from napari_gemini.volumes.grid import (
     Placement,
@@ -55,6 +56,8 @@ class PairMatch:
         How the moving and the fixed scan were normalised.
     moving_placement
         How the moving scan lies on the grid.
+    similarity
+        How the refinement compared the scans, None without refinement.
     gss_back, gvs_back
         Similarity at the moving voxels, where it was asked for.
     """
@@ -68,6 +71,7 @@ class PairMatch:
     refine: int
     intensity_modes: tuple[str, str]
     moving_placement: Placement
+    similarity: Similarity | None = None
     gss_back: NDArray[np.float32] | None = None
     gvs_back: NDArray[np.float32] | None = None
 
@@ -148,6 +152,7 @@ def match(
     reporter: Reporter,
     advice: str,
     both: bool = False,
+    similarity: SimilarityChoice = "auto",
 ) -> PairMatch:
     """Find the map between two scans.
 
@@ -169,6 +174,8 @@ def match(
         What to lower when memory is too small.
     both
         Judge the other direction too, so that the match can be :meth:`~PairMatch.reversed`.
+    similarity
+        How the refinement compares the scans.
 
     Raises
     ------
@@ -197,6 +204,7 @@ def match(
         _tensor(inputs.moving, grid, moving_placement, modes[0], device),
         _tensor(inputs.fixed, grid, fixed_placement, modes[1], device),
         refine=steps,
+        similarity=similarity,
         ignore_mask=_ignore_tensor(inputs, grid, fixed_placement, device),
         unseen_fixed=_unseen_tensor(inputs.fixed, grid, fixed_placement, device),
         unseen_moving=_unseen_tensor(inputs.moving, grid, moving_placement, device),
@@ -218,6 +226,7 @@ def match(
         refine=steps,
         intensity_modes=modes,
         moving_placement=moving_placement,
+        similarity=result.similarity,
         gss_back=_map(result.gss_back),
         gvs_back=_map(result.gvs_back),
     )

@@ -200,6 +200,7 @@ def make_report(
         "notes": results.notes,
         "settings": {
             "refine": match.refine,
+            "similarity": match.similarity,
             "grid_shape": list(match.grid.shape),
             f"grid_spacing_{unit}": list(match.grid.spacings),
             "intensity_moving": match.intensity_modes[0],

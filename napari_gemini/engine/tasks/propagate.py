@@ -84,7 +84,16 @@ def carry(target: BatchTarget, reporter: Reporter, *, job: PropagateJob) -> dict
     inputs = PairInputs(atlas, fixed, labels, known)
     device = select_device(job.device)
     serving = _serving(job.model, atlas.ndim, str(device))
-    pair = match(inputs, serving, job.refine, job.spacing, device, reporter, job.memory_advice)
+    pair = match(
+        inputs,
+        serving,
+        job.refine,
+        job.spacing,
+        device,
+        reporter,
+        job.memory_advice,
+        similarity=job.similarity,
+    )
     return finish_pair(
         inputs,
         pair,
@@ -106,6 +115,7 @@ def command(job: PropagateJob, target: BatchTarget) -> list[str]:
         "--model": job.model,
         "--references": job.references,
         "--refine": job.refine,
+        "--similarity": None if job.similarity == "auto" else job.similarity,
         "--spacing": job.spacing,
     }
     for name, value in options.items():
@@ -133,7 +143,11 @@ def _targets(job: PropagateJob, dimension: int) -> list[BatchTarget]:
             inputs["reference"] = references[key]
         if weights is not None:
             inputs["weights"] = weights / "weights.safetensors"
-        parameters = {"refine": job.refine, "spacing": job.spacing}
+        parameters = {
+            "refine": job.refine,
+            "spacing": job.spacing,
+            "similarity": job.similarity,
+        }
         targets.append(BatchTarget(key, inputs, [job.out / key], parameters))
     if job.references is not None and not references.keys() & found.keys():
         raise InputError(

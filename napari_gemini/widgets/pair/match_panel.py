@@ -23,11 +23,18 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_gemini.settings import SimilarityChoice
 from napari_gemini.widgets.common.models import ModelChoice
 from napari_gemini.widgets.pair.choice import SourceBox
 from napari_gemini.widgets.pair.inputs import Source
 
 _MOST_STEPS = 2000
+#: How scans can be compared, as the form calls it.
+_SIMILARITIES: dict[str, SimilarityChoice] = {
+    "automatic": "auto",
+    "local correlation": "correlation",
+    "self-similarity": "self-similarity",
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class Request:
         Label maps, None for none.
     spacing
         Of the grid to compute on, None for what suits the pair.
+    similarity
+        How the refinement compares the scans.
     """
 
     moving: Source
@@ -56,6 +65,7 @@ class Request:
     fixed_labels: Source | None = None
     ignore: Source | None = None
     spacing: float | None = None
+    similarity: SimilarityChoice = "auto"
 
 
 class MatchPanel(QWidget):
@@ -132,6 +142,13 @@ class MatchPanel(QWidget):
             "Spacing of the grid that is computed on (mm, or pixels): larger needs less memory.\n"
             "Automatic: the model's, or the scans' own"
         )
+        self.similarity = QComboBox()
+        for words, choice in _SIMILARITIES.items():
+            self.similarity.addItem(words, choice)
+        self.similarity.setToolTip(
+            "How the refinement compares the scans. Local correlation suits one contrast,\n"
+            "self-similarity (MIND) suits two, such as CT and MR. Automatic: the scans decide"
+        )
         inner = QWidget()
         form = QFormLayout(inner)
         form.setContentsMargins(0, 0, 0, 0)
@@ -140,6 +157,7 @@ class MatchPanel(QWidget):
         form.addRow("Labels, fixed", self.fixed_labels)
         form.addRow("Ignore", self.ignore)
         form.addRow("Grid spacing", self.spacing)
+        form.addRow("Compare by", self.similarity)
         box = QCollapsible("Labels and grid")
         box.setDuration(0)
         box.addWidget(inner)
@@ -254,6 +272,7 @@ class MatchPanel(QWidget):
             fixed_labels=self.fixed_labels.source,
             ignore=self.ignore.source,
             spacing=self.spacing.value() or None,
+            similarity=self.similarity.currentData(),
         )
 
     # -- while it runs -------------------------------------------------------------------------

@@ -294,6 +294,7 @@ def prepare_job(
         model=request.model,
         refine=request.refine,
         spacing=request.spacing,
+        similarity=request.similarity,
         device=device,
         both=True,
     )

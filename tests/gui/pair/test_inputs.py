@@ -117,10 +117,12 @@ def test_the_job_says_all_of_the_form(tmp_path):
         refine=3,
         moving_labels=Source("labels of case0", case="case0"),
         spacing=2.5,
+        similarity="self-similarity",
     )
     job = prepare_job(request, study, tmp_path, tmp_path / "out", "cpu")
     assert job.both
     assert (job.refine, job.spacing, job.device, job.model) == (3, 2.5, "cpu", "none")
+    assert job.similarity == "self-similarity"
     assert job.labels == study.labels_path("case0")
     assert job.fixed == study.image_path("case1")
     assert finest_spacing(request.fixed, study) == (2.0, "mm")

@@ -1,0 +1,162 @@
+"""Whether two scans are in one contrast, and so how they are to be compared.
+
+Where grey values of one anatomy go together, local correlation tells best where two scans fit.
+Where they do not (CT and MR, T1 and T2) it leads astray, and self-similarity has to do. Which it is
+can only be seen once the scans lie on each other, so they are matched roughly by self-similarity
+first.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from napari_gemini.correspondence.affine import affine_stride
+from napari_gemini.correspondence.refinement import refine_pair
+from napari_gemini.correspondence.resampling import shrink, shrink_mask
+from napari_gemini.correspondence.warp import comparison_mask, warp
+from napari_gemini.progress import Reporter, SilentReporter, stop_if_cancelled
+from napari_gemini.settings import RefineSettings, SimilarityChoice
+
+#: Grey values in one contrast correlate at least as much as this, and ...
+LEAST_CORRELATION = 0.5
+#: ... a straight line says nearly all that any function could say of one image by the other.
+LINEAR_SHARE = 0.75
+#: Ranges of grey values, equally full, for the correlation ratio.
+RANGES = 16
+#: Voxels that are darker in both scans, of 0 to 1, are background.
+BACKGROUND = 0.1
+#: Steps of the rough match.
+STEPS = 30
+#: Grids with fewer voxels along an axis are not made coarser.
+SHORTEST_AXIS = 8
+
+
+class _Quiet(SilentReporter):
+    """Passes on the wish to stop: the rough match is no part of the work that is counted."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def cancelled(self) -> bool:
+        """Whether the work should stop."""
+        return self._reporter.cancelled()
+
+
+def settings_for(
+    settings: RefineSettings,
+    moving: Tensor,
+    fixed: Tensor,
+    ignore_moving: Tensor | None = None,
+    ignore_fixed: Tensor | None = None,
+    *,
+    similarity: SimilarityChoice,
+    reporter: Reporter,
+) -> RefineSettings:
+    """Return settings that compare a pair as its contrasts ask for.
+
+    Parameters
+    ----------
+    settings
+        Of the refinement.
+    moving, fixed, ignore_moving, ignore_fixed
+        As for :func:`matched_values`.
+    similarity
+        How the images are compared, or ``auto`` for what suits them.
+    reporter
+        Hears what was chosen and why, and may cancel.
+    """
+    if similarity == "auto":
+        values = matched_values(moving, fixed, ignore_moving, ignore_fixed, reporter=reporter)
+        similarity = "correlation" if in_one_contrast(values) else "self-similarity"
+        if similarity == "self-similarity":
+            reporter.log(
+                "Grey values of the two scans do not go together, as with two contrasts, so the "
+                "scans are compared by self-similarity (MIND), which does without."
+            )
+    changes: dict[str, object] = {"similarity": similarity}
+    if similarity == "self-similarity":
+        # Features tell contrasts apart: with them 14 pairs in two contrasts were matched worse.
+        changes["weights"] = settings.weights.model_copy(update={"gss": 0.0})
+    return settings.model_copy(update=changes)
+
+
+def in_one_contrast(values: Tensor) -> bool:
+    """Whether grey values of matched voxels (2, N) rise together, on a line as far as can be told.
+
+    Two contrasts may well correlate, dark background with dark background; but then a grey value of
+    one says more of the other than a line does.
+    """
+    if values.shape[1] < 2:
+        return False
+    correlation = float(torch.corrcoef(values)[0, 1].nan_to_num())
+    explained = min(correlation_ratio(*values), correlation_ratio(*values.flip(0)))
+    return correlation >= LEAST_CORRELATION and correlation**2 >= LINEAR_SHARE * explained
+
+
+def correlation_ratio(values: Tensor, by: Tensor) -> float:
+    """Return the share of the variance of `values` (N,) that a function of `by` (N,) can explain.
+
+    It is estimated with a constant in each of :data:`RANGES` equally full ranges of `by` (Roche et
+    al., "The correlation ratio as a new similarity measure", MICCAI 1998).
+    """
+    edges = by.sort().values[torch.arange(1, RANGES) * len(by) // RANGES]
+    ranges = torch.bucketize(by, edges)
+    count = torch.bincount(ranges, minlength=RANGES).clamp_min(1)
+    means = torch.bincount(ranges, weights=values, minlength=RANGES) / count
+    total = float((values - values.mean()).square().sum())
+    left = float((values - means[ranges]).square().sum())
+    return 1 - left / total if total > 0 else 0.0
+
+
+def matched_values(
+    moving: Tensor,
+    fixed: Tensor,
+    ignore_moving: Tensor | None = None,
+    ignore_fixed: Tensor | None = None,
+    *,
+    reporter: Reporter,
+) -> Tensor:
+    """Return the grey values of a pair that is roughly matched by structure.
+
+    Parameters
+    ----------
+    moving, fixed
+        ``(1, 1, *S)`` on one grid.
+    ignore_moving, ignore_fixed
+        ``(1, 1, *S)``, non-zero where nothing counts.
+    reporter
+        May cancel.
+
+    Returns
+    -------
+    Tensor
+        ``(2, N)``, moving and fixed, of the voxels of a coarse grid that count.
+
+    Raises
+    ------
+    Cancelled
+        If the reporter asked to stop.
+    """
+    factor = affine_stride(tuple(fixed.shape[2:]))
+    while factor > 1 and min(fixed.shape[2:]) // factor < SHORTEST_AXIS:
+        factor //= 2
+    moving, fixed = (shrink(image.detach().float(), factor) for image in (moving, fixed))
+    ignored = [
+        None if mask is None else shrink_mask(mask, factor)
+        for mask in (ignore_moving, ignore_fixed)
+    ]
+    displacement = refine_pair(
+        moving,
+        fixed,
+        settings=RefineSettings(similarity="self-similarity", steps=STEPS, levels=1),
+        ignore_moving=ignored[0],
+        ignore_mask=ignored[1],
+        reporter=_Quiet(reporter),
+    ).displacement
+    stop_if_cancelled(reporter)
+    counted = comparison_mask(displacement, *ignored) > 0
+    warped = warp(moving, displacement)
+    # Background is dark in any contrast, and there may be much of it.
+    counted &= torch.maximum(warped, fixed) > BACKGROUND
+    return torch.stack([warped[counted], fixed[counted]])
