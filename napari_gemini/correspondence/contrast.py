@@ -22,6 +22,10 @@ from napari_gemini.settings import RefineSettings, SimilarityChoice
 LEAST_CORRELATION = 0.5
 #: ... a straight line says nearly all that any function could say of one image by the other.
 LINEAR_SHARE = 0.75
+#: So far apart on average are equally frequent grey values of one contrast at most, ...
+SAME_HISTOGRAM = 0.065
+#: ... unless they go against each other.
+OPPOSED = -0.5
 #: Ranges of grey values, equally full, for the correlation ratio.
 RANGES = 16
 #: Voxels that are darker in both scans, of 0 to 1, are background.
@@ -84,14 +88,20 @@ def settings_for(
 def in_one_contrast(values: Tensor) -> bool:
     """Whether grey values of matched voxels (2, N) rise together, on a line as far as can be told.
 
-    Two contrasts may well correlate, dark background with dark background; but then a grey value of
-    one says more of the other than a line does.
+    Two contrasts may well correlate, dark tissue with dark tissue; but then a grey value of one
+    says more of the other than a line does. Scans in one contrast may lie on each other too badly
+    to correlate (hearts in chests that have little else in common); but then each grey value is
+    about as frequent in the one as in the other.
     """
     if values.shape[1] < 2:
         return False
     correlation = float(torch.corrcoef(values)[0, 1].nan_to_num())
     explained = min(correlation_ratio(*values), correlation_ratio(*values.flip(0)))
-    return correlation >= LEAST_CORRELATION and correlation**2 >= LINEAR_SHARE * explained
+    if correlation >= LEAST_CORRELATION and correlation**2 >= LINEAR_SHARE * explained:
+        return True
+    ordered = values.sort(dim=1).values
+    apart = float((ordered[0] - ordered[1]).abs().mean())
+    return apart <= SAME_HISTOGRAM and correlation > OPPOSED
 
 
 def correlation_ratio(values: Tensor, by: Tensor) -> float:

@@ -109,6 +109,16 @@ def test_grey_values_of_one_contrast_rise_together(
     assert in_one_contrast(torch.stack([second, first])) is one
 
 
+@pytest.mark.parametrize(("spread", "one"), [(1.0, True), (0.6, False)])
+def test_scans_that_do_not_lie_on_each_other_are_told_by_their_histograms(
+    spread: float, one: bool
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    first, second = torch.rand(2, 4000, generator=generator)
+    assert in_one_contrast(torch.stack([first, spread * second])) is one
+    assert not in_one_contrast(torch.stack([first, 1 - first])), "alike, but opposed"
+
+
 def test_nothing_to_compare_is_no_contrast() -> None:
     assert not in_one_contrast(torch.zeros(2, 0))
     assert not in_one_contrast(torch.zeros(2, 1))

@@ -169,7 +169,7 @@ def test_scans_in_two_contrasts_are_compared_by_self_similarity(
     moving, fixed = sorted((pictures / "images").iterdir())[:2]
     values = read_scan(fixed).data.astype(float)
     other = tmp_path / "other.png"
-    write_png(other, np.abs(values - 0.4 * values.max()).astype(np.uint8))
+    write_png(other, (values.max() - values).astype(np.uint8))
     listener = Listener()
     job = CorrespondJob(moving=moving, fixed=other, out=tmp_path / "auto", model="none",
                         refine=5, device="cpu", both=True)  # fmt: skip

@@ -40,6 +40,7 @@ def test_a_pair_of_a_study(open_pair, qtbot, study):
 
     panel.model.setCurrentIndex(panel.model.count() - 1)  # refinement only
     panel.refine.setValue(3)
+    panel.similarity.setCurrentText("self-similarity")
     said = []
     dock.runner.progressed.connect(lambda done, total, words: said.append(words))
     dock.start()
@@ -52,6 +53,7 @@ def test_a_pair_of_a_study(open_pair, qtbot, study):
     folder = study.folder / "pairs" / f"{second}__{first}"
     report = json.loads((folder / "report.json").read_text())
     assert set(report["dice"]) == {"1", "2", "3", "4", "5", "6"} & set(report["dice"]) != set()
+    assert report["settings"]["similarity"] == "self-similarity"
     assert (folder / "inverse" / "field.h5").is_file()
     pair = session.pair
     assert (pair.folder, pair.fixed_case, pair.moving_case) == (folder, second, first)
