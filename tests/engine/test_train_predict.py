@@ -21,7 +21,7 @@ from napari_gemini.engine.dispatch import run_job
 from napari_gemini.engine.jobs import PredictJob, TrainJob
 from napari_gemini.engine.run_folder import RunFolder
 from napari_gemini.engine.tasks.train import start_from
-from napari_gemini.errors import DeviceError, ModelError, StudyError
+from napari_gemini.errors import DeviceError, InputError, ModelError, StudyError
 from napari_gemini.learning.checkpoints import load_model
 from napari_gemini.networks.gemini import build_network
 from napari_gemini.phantom.cohort import make_cohort
@@ -386,6 +386,21 @@ def test_predicting_again_does_only_what_is_missing(study: Study) -> None:
     assert gone.exists()
     assert len(again["skipped"]) == len(first["cases"]) - 1
     assert again["cases"] == first["cases"]
+
+
+def test_a_study_in_which_every_case_is_labelled_leaves_nothing_to_predict(
+    cohort: Path, tmp_path: Path
+) -> None:
+    scans = sorted((cohort / "images").iterdir())[:2]
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for scan in scans:
+        (labels / scan.name).write_bytes((cohort / "labels" / scan.name).read_bytes())
+    study = Study.create(tmp_path / "full", scans, labels)
+    train(study)
+    with pytest.raises(InputError, match="Every case of full is labelled, so there is none to"):
+        run_job(PredictJob(model=str(study.run_dir("first")), study=study.folder), SilentReporter())
+    assert not study.predictions_dir("first").exists()
 
 
 def test_overlapping_labels_train_with_sigmoids_and_come_back_as_masks(tmp_path: Path) -> None:

@@ -104,6 +104,11 @@ def run(job: PredictJob, reporter: Reporter) -> dict[str, Any]:
         )
     study = None if job.study is None else Study.open(job.study)
     scans = list(_scans_of_study(study) if study is not None else _scans_of_images(job.images))
+    if study is not None and not scans:
+        raise InputError(
+            f"Every case of {study.folder.name} is labelled, so there is none to predict; add "
+            "scans to it, or name IMAGES instead of the study."
+        )
     out = job.out or _default_folder(study, folder)
     targets = [_target(scan, out, folder, card, study) for scan in scans]
     # A model that cannot be used is said before anything is written.
