@@ -185,6 +185,12 @@ def test_scans_in_two_contrasts_are_compared_by_self_similarity(
     assert report["settings"]["similarity"] == "correlation"
     assert " --similarity correlation" in " ".join(report["command"])
     assert "no bad sign" not in (tmp_path / "asked" / "report.html").read_text()
+    for model, expected in {
+        "general-2d": "self-similarity",
+        "heart-cine-2d": "correlation",
+    }.items():
+        served = job.model_copy(update={"model": model, "out": tmp_path / model, "refine": 1})
+        assert run_job(served, Listener())["settings"]["similarity"] == expected
 
 
 def test_identical_scans_stay_where_they_are(volumes: Path, tmp_path: Path) -> None:

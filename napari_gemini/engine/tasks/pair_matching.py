@@ -143,6 +143,16 @@ def intensity_mode(volume: Volume, serving: Serving) -> str:
     return serving.card.intensity_mode
 
 
+def compared_by(asked: SimilarityChoice, serving: Serving) -> SimilarityChoice:
+    """Return how the refinement compares scans: as asked, else as the model learned to.
+
+    A model that is not general has seen one contrast and serves scans in that one, so there is
+    nothing to find out; its features would not guide a match in two.
+    """
+    special = serving.card is not None and not serving.card.general
+    return "correlation" if special and asked == "auto" else asked
+
+
 def match(
     inputs: PairInputs,
     serving: Serving,
@@ -204,7 +214,7 @@ def match(
         _tensor(inputs.moving, grid, moving_placement, modes[0], device),
         _tensor(inputs.fixed, grid, fixed_placement, modes[1], device),
         refine=steps,
-        similarity=similarity,
+        similarity=compared_by(similarity, serving),
         ignore_mask=_ignore_tensor(inputs, grid, fixed_placement, device),
         unseen_fixed=_unseen_tensor(inputs.fixed, grid, fixed_placement, device),
         unseen_moving=_unseen_tensor(inputs.moving, grid, moving_placement, device),
