@@ -16,7 +16,7 @@ from napari_gemini.correspondence.refinement import refine_pair
 from napari_gemini.correspondence.resampling import shrink, shrink_mask
 from napari_gemini.correspondence.warp import comparison_mask, warp
 from napari_gemini.progress import Reporter, SilentReporter, stop_if_cancelled
-from napari_gemini.settings import RefineSettings, SimilarityChoice
+from napari_gemini.settings import RefineSettings, Similarity
 
 #: Grey values in one contrast correlate at least as much as this, and ...
 LEAST_CORRELATION = 0.5
@@ -47,42 +47,23 @@ class _Quiet(SilentReporter):
         return self._reporter.cancelled()
 
 
-def settings_for(
-    settings: RefineSettings,
+def suiting_similarity(
     moving: Tensor,
     fixed: Tensor,
     ignore_moving: Tensor | None = None,
     ignore_fixed: Tensor | None = None,
     *,
-    similarity: SimilarityChoice,
     reporter: Reporter,
-) -> RefineSettings:
-    """Return settings that compare a pair as its contrasts ask for.
+) -> Similarity:
+    """Return how a pair is compared best: by correlation in one contrast, else by self-similarity.
 
     Parameters
     ----------
-    settings
-        Of the refinement.
-    moving, fixed, ignore_moving, ignore_fixed
+    moving, fixed, ignore_moving, ignore_fixed, reporter
         As for :func:`matched_values`.
-    similarity
-        How the images are compared, or ``auto`` for what suits them.
-    reporter
-        Hears what was chosen and why, and may cancel.
     """
-    if similarity == "auto":
-        values = matched_values(moving, fixed, ignore_moving, ignore_fixed, reporter=reporter)
-        similarity = "correlation" if in_one_contrast(values) else "self-similarity"
-        if similarity == "self-similarity":
-            reporter.log(
-                "Grey values of the two scans do not go together, as with two contrasts, so the "
-                "scans are compared by self-similarity (MIND), which does without."
-            )
-    changes: dict[str, object] = {"similarity": similarity}
-    if similarity == "self-similarity":
-        # Features tell contrasts apart: with them 14 pairs in two contrasts were matched worse.
-        changes["weights"] = settings.weights.model_copy(update={"gss": 0.0})
-    return settings.model_copy(update=changes)
+    values = matched_values(moving, fixed, ignore_moving, ignore_fixed, reporter=reporter)
+    return "correlation" if in_one_contrast(values) else "self-similarity"
 
 
 def in_one_contrast(values: Tensor) -> bool:
@@ -169,4 +150,5 @@ def matched_values(
     warped = warp(moving, displacement)
     # Background is dark in any contrast, and there may be much of it.
     counted &= torch.maximum(warped, fixed) > BACKGROUND
-    return torch.stack([warped[counted], fixed[counted]])
+    # On the CPU, since CUDA counts into bins in no fixed order.
+    return torch.stack([warped[counted], fixed[counted]]).cpu()

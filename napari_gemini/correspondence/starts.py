@@ -16,11 +16,9 @@ from torch import Tensor
 
 from napari_gemini.correspondence.affine import optimise_affine
 from napari_gemini.correspondence.local_ncc import local_ncc_map
-from napari_gemini.correspondence.self_similarity import self_similarity
 from napari_gemini.correspondence.similarity_maps import MAP_WINDOW
 from napari_gemini.correspondence.warp import compose, field_of_view_mask, identity_grid, warp
 from napari_gemini.progress import Reporter
-from napari_gemini.settings import Similarity
 
 #: By how much another draft has to be more similar than the network's own field. Similar images are
 #: no proof of a right map, and the network has learned what deformations are likely.
@@ -55,11 +53,9 @@ def similarity_under(
     fixed: Tensor,
     ignore_moving: Tensor | None = None,
     ignore_fixed: Tensor | None = None,
-    similarity: Similarity = "correlation",
 ) -> float:
-    """Return how similar a pair is under a displacement, 0 to 1.
+    """Return the mean squared local correlation (GVS) of a pair under a displacement, 0 to 1.
 
-    The mean squared local correlation (GVS), or 1 minus the mean squared difference of descriptors.
     Voxels whose counterpart is out of view count as dissimilar: of two maps the one that explains
     more of the fixed image wins.
 
@@ -71,18 +67,11 @@ def similarity_under(
         ``(1, 1, *S)``.
     ignore_moving, ignore_fixed
         ``(1, 1, *S)``, non-zero where nothing counts.
-    similarity
-        How the images are compared.
     """
     counted = torch.ones_like(fixed) if ignore_fixed is None else (ignore_fixed == 0).to(fixed)
     if ignore_moving is not None:
         counted = counted * (warp((ignore_moving != 0).to(fixed), displacement) == 0)
-    warped = warp(moving, displacement)
-    if similarity == "self-similarity":
-        difference = self_similarity(warped) - self_similarity(fixed)
-        similar = 1 - difference.square().mean(1, keepdim=True)
-    else:
-        similar = local_ncc_map(warped, fixed, MAP_WINDOW, ignore=1 - counted)
+    similar = local_ncc_map(warp(moving, displacement), fixed, MAP_WINDOW, ignore=1 - counted)
     inside = field_of_view_mask(displacement) * counted
     return float((similar * inside).sum() / counted.sum().clamp_min(1))
 
@@ -94,7 +83,6 @@ def best_start(
     fixed: Tensor,
     *,
     affine_steps: int,
-    similarity: Similarity = "correlation",
     ignore_moving: Tensor | None = None,
     ignore_fixed: Tensor | None = None,
     reporter: Reporter,
@@ -111,8 +99,6 @@ def best_start(
         ``(1, 1, *S)`` on one grid.
     affine_steps
         Of the affine alignment; 0 leaves the network's displacement as the only draft.
-    similarity
-        How the images are compared.
     ignore_moving, ignore_fixed
         ``(1, 1, *S)``, non-zero where nothing counts.
     reporter
@@ -124,7 +110,6 @@ def best_start(
             moving,
             fixed,
             steps=affine_steps,
-            similarity=similarity,
             ignore_moving=ignore_moving,
             ignore_fixed=ignore_fixed,
             reporter=reporter,
@@ -135,11 +120,7 @@ def best_start(
         rest = predict(warp(moving, aligning))
         drafts["affine and network"] = compose(aligning, rest)
     own, *others = [
-        Start(
-            name,
-            draft,
-            similarity_under(draft, moving, fixed, ignore_moving, ignore_fixed, similarity),
-        )
+        Start(name, draft, similarity_under(draft, moving, fixed, ignore_moving, ignore_fixed))
         for name, draft in drafts.items()
     ]
     best = max(others, key=lambda start: start.similarity, default=own)

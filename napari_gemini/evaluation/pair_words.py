@@ -267,10 +267,7 @@ def _about_folds(folds: float, digital: float | None) -> str:
 def _about_gvs(report: Mapping[str, Any]) -> str:
     settings = report.get("settings")
     if isinstance(settings, Mapping) and settings.get("similarity") == "self-similarity":
-        return (
-            "The scans were compared by self-similarity, since their grey values do not go "
-            "together or since it was asked for; a low GVS is no bad sign then."
-        )
+        return "The scans were compared by self-similarity, so a low GVS is no bad sign."
     return "It is part of what was optimised, so it cannot vouch for the result alone."
 
 

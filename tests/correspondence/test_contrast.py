@@ -9,13 +9,16 @@ import pytest
 import torch
 
 from napari_gemini.correspondence.affine import optimise_affine
-from napari_gemini.correspondence.contrast import correlation_ratio, in_one_contrast, settings_for
+from napari_gemini.correspondence.contrast import (
+    correlation_ratio,
+    in_one_contrast,
+    suiting_similarity,
+)
 from napari_gemini.correspondence.pair import match_pair
 from napari_gemini.correspondence.refinement import refine_pair
 from napari_gemini.correspondence.resampling import broadcast_vector, gaussian_smooth
-from napari_gemini.correspondence.starts import MARGIN, similarity_under
 from napari_gemini.correspondence.velocity import integrate_velocity
-from napari_gemini.correspondence.warp import field_of_view_mask, warp
+from napari_gemini.correspondence.warp import warp
 from napari_gemini.networks.gemini import build_network
 from napari_gemini.phantom.random_cohort import random_groups
 from napari_gemini.progress import Cancelled, SilentReporter
@@ -133,7 +136,6 @@ def test_two_contrasts_are_seen_and_matched(dimension: int, smooth_field: Maker)
     listener = Listener()
     found = match_pair(None, moving, fixed, refine=60, reporter=listener)
     assert found.similarity == "self-similarity"
-    assert sum("two contrasts" in sentence for sentence in listener.said) == 1
     before = error(torch.zeros_like(truth), truth, tissues)
     after = error(found.u_fixed_to_moving, truth, tissues)
     assert after < 0.8 * before
@@ -151,7 +153,6 @@ def test_one_contrast_is_compared_by_correlation(dimension: int, smooth_field: M
     asked = match_pair(None, moving, fixed, refine=30, similarity="correlation", reporter=plain)
     assert found.similarity == "correlation"
     assert torch.equal(found.u_fixed_to_moving, asked.u_fixed_to_moving)
-    assert not listener.said
     assert listener.counted == plain.counted
 
 
@@ -160,15 +161,17 @@ def test_without_refinement_nothing_is_compared(smooth_field: Maker) -> None:
     assert match_pair(None, moving, fixed).similarity is None
 
 
-def test_features_of_two_contrasts_do_not_guide(smooth_field: Maker) -> None:
+def test_a_network_takes_no_part_in_two_contrasts(smooth_field: Maker) -> None:
     moving, fixed, *_ = anatomies(2, smooth_field, "two")
     network = build_network(NetworkSettings(dimension=2, base_width=4))
-    terms = {}
+    same = {}
     for similarity in ("self-similarity", "correlation"):
-        found = match_pair(network, moving, fixed, refine=3, similarity=similarity)
-        assert found.refinement is not None
-        terms[similarity] = set(found.refinement.history[0])
-    assert terms["correlation"] - terms["self-similarity"] == {"gss"}
+        with_it, without = (
+            match_pair(n, moving, fixed, refine=3, similarity=similarity) for n in (network, None)
+        )
+        same[similarity] = torch.equal(with_it.u_fixed_to_moving, without.u_fixed_to_moving)
+        assert with_it.gss is not None, "its features are compared all the same"
+    assert same == {"self-similarity": True, "correlation": False}
 
 
 @pytest.mark.parametrize("dimension", [2, 3])
@@ -185,16 +188,6 @@ def test_the_affine_stage_finds_a_shift_between_two_contrasts(
         reporter=SilentReporter(),
     )
     assert torch.allclose(found.shift, shift, atol=0.7)
-
-
-def test_the_true_map_is_more_similar_than_its_opposite(smooth_field: Maker) -> None:
-    moving, fixed, truth, _ = anatomies(2, smooth_field, "two")
-    right, wrong = (
-        similarity_under(u, moving, fixed, similarity="self-similarity")
-        / float(field_of_view_mask(u).mean())
-        for u in (truth, -truth)
-    )
-    assert 0 < wrong < right - MARGIN < 1
 
 
 @pytest.mark.parametrize("side", ["fixed", "moving"])
@@ -220,4 +213,4 @@ def test_an_ignored_lesion_does_not_pull(side: str, smooth_field: Maker) -> None
 def test_the_look_at_the_contrasts_can_be_stopped(smooth_field: Maker) -> None:
     moving, fixed, *_ = anatomies(2, smooth_field, "two")
     with pytest.raises(Cancelled):
-        settings_for(RefineSettings(), moving, fixed, similarity="auto", reporter=Listener(looks=3))
+        suiting_similarity(moving, fixed, reporter=Listener(looks=3))

@@ -175,7 +175,8 @@ def test_scans_in_two_contrasts_are_compared_by_self_similarity(
                         refine=5, device="cpu", both=True)  # fmt: skip
     report = run_job(job, listener)
     assert report["settings"]["similarity"] == "self-similarity"
-    assert any("self-similarity" in message for message in listener.messages)
+    assert sum("compared by self-similarity, since" in text for text in listener.messages) == 1
+    assert any("compared by self-similarity" in note for note in report["notes"])
     assert "low GVS is no bad sign" in (tmp_path / "auto" / "report.html").read_text()
     back = json.loads((tmp_path / "auto" / "inverse" / "report.json").read_text())
     assert back["settings"]["similarity"] == "self-similarity"

@@ -274,6 +274,13 @@ def _notes(inputs: PairInputs, match: PairMatch, mask: NDArray[np.bool_]) -> lis
             "No model served, so there are no features to compare: gss_mean is null and there is "
             "no gss map."
         )
+    if match.similarity == "self-similarity":
+        notes.append(
+            "The scans were compared by self-similarity, since their grey values do not go "
+            "together, as in two contrasts, or since it was asked for."
+        )
+        if match.gss is not None:
+            notes.append("The model took no part in the match, since it knows one contrast.")
     if not inputs.spacing_known:
         notes.append("The pixel spacing is unknown, so lengths are in pixels.")
     if not mask.any():
