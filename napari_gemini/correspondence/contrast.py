@@ -23,12 +23,15 @@ LEAST_CORRELATION = 0.5
 #: ... a straight line says nearly all that any function could say of one image by the other.
 LINEAR_SHARE = 0.75
 #: So far apart on average are equally frequent grey values of one contrast at most, ...
-SAME_HISTOGRAM = 0.065
+SAME_HISTOGRAM = 0.05
 #: ... unless they go against each other.
 OPPOSED = -0.5
 #: Ranges of grey values, equally full, for the correlation ratio.
 RANGES = 16
-#: Voxels that are darker in both scans, of 0 to 1, are background.
+#: Quantiles that stand for a histogram, and values that they are taken of, about.
+QUANTILES = 50
+MOST_VALUES = 100_000
+#: Voxels that are darker, of 0 to 1, are background.
 BACKGROUND = 0.1
 #: Steps of the rough match.
 STEPS = 30
@@ -63,26 +66,56 @@ def suiting_similarity(
         As for :func:`matched_values`.
     """
     values = matched_values(moving, fixed, ignore_moving, ignore_fixed, reporter=reporter)
-    return "correlation" if in_one_contrast(values) else "self-similarity"
+    apart = histogram_distance(foreground(moving, ignore_moving), foreground(fixed, ignore_fixed))
+    return "correlation" if in_one_contrast(values, apart) else "self-similarity"
 
 
-def in_one_contrast(values: Tensor) -> bool:
-    """Whether grey values of matched voxels (2, N) rise together, on a line as far as can be told.
+def in_one_contrast(values: Tensor, apart: float) -> bool:
+    """Whether two scans are in one contrast.
 
-    Two contrasts may well correlate, dark tissue with dark tissue; but then a grey value of one
-    says more of the other than a line does. Scans in one contrast may lie on each other too badly
-    to correlate (hearts in chests that have little else in common); but then each grey value is
-    about as frequent in the one as in the other.
+    Parameters
+    ----------
+    values
+        ``(2, N)``: grey values of matched voxels.
+    apart
+        :func:`histogram_distance` of the scans.
+
+    Notes
+    -----
+    In one contrast grey values rise together, on a line as far as can be told. Two contrasts may
+    well correlate, dark tissue with dark tissue; but then a grey value of one says more of the
+    other than a line does. Scans in one contrast may lie on each other too badly to correlate
+    (hearts in chests that have little else in common); but then each grey value is about as
+    frequent in the one as in the other.
     """
     if values.shape[1] < 2:
-        return False
+        return apart <= SAME_HISTOGRAM
     correlation = float(torch.corrcoef(values)[0, 1].nan_to_num())
     explained = min(correlation_ratio(*values), correlation_ratio(*values.flip(0)))
     if correlation >= LEAST_CORRELATION and correlation**2 >= LINEAR_SHARE * explained:
         return True
-    ordered = values.sort(dim=1).values
-    apart = float((ordered[0] - ordered[1]).abs().mean())
     return apart <= SAME_HISTOGRAM and correlation > OPPOSED
+
+
+def foreground(image: Tensor, ignore: Tensor | None) -> Tensor:
+    """Return the grey values (N,) of an image that are no background and count."""
+    kept = image > BACKGROUND
+    return image[kept if ignore is None else kept & (ignore == 0)]
+
+
+def histogram_distance(first: Tensor, second: Tensor) -> float:
+    """Return how far apart equally frequent grey values (N,), (M,) are on average.
+
+    It is the Wasserstein distance of their histograms, from quantiles; 1 where one is empty.
+    """
+    if not (first.numel() and second.numel()):
+        return 1.0
+    at = (torch.arange(QUANTILES) + 0.5) / QUANTILES
+    found = [
+        values[:: 1 + values.numel() // MOST_VALUES].float().cpu().quantile(at)
+        for values in (first, second)
+    ]
+    return float((found[0] - found[1]).abs().mean())
 
 
 def correlation_ratio(values: Tensor, by: Tensor) -> float:

@@ -11,6 +11,8 @@ import torch
 from napari_gemini.correspondence.affine import optimise_affine
 from napari_gemini.correspondence.contrast import (
     correlation_ratio,
+    foreground,
+    histogram_distance,
     in_one_contrast,
     suiting_similarity,
 )
@@ -25,6 +27,8 @@ from napari_gemini.progress import Cancelled, SilentReporter
 from napari_gemini.settings import NetworkSettings, RefineSettings
 
 Maker = Callable[..., torch.Tensor]
+#: Histograms that say nothing for one contrast.
+FAR = 1.0
 
 
 class Listener(SilentReporter):
@@ -108,23 +112,36 @@ def test_grey_values_of_one_contrast_rise_together(
     generator = torch.Generator().manual_seed(1)
     first = torch.rand(4000, generator=generator)
     second = change(first) + 0.05 * torch.randn(4000, generator=generator)
-    assert in_one_contrast(torch.stack([first, second])) is one
-    assert in_one_contrast(torch.stack([second, first])) is one
+    assert in_one_contrast(torch.stack([first, second]), FAR) is one
+    assert in_one_contrast(torch.stack([second, first]), FAR) is one
 
 
-@pytest.mark.parametrize(("spread", "one"), [(1.0, True), (0.6, False)])
-def test_scans_that_do_not_lie_on_each_other_are_told_by_their_histograms(
-    spread: float, one: bool
-) -> None:
-    generator = torch.Generator().manual_seed(1)
-    first, second = torch.rand(2, 4000, generator=generator)
-    assert in_one_contrast(torch.stack([first, spread * second])) is one
-    assert not in_one_contrast(torch.stack([first, 1 - first])), "alike, but opposed"
+def test_scans_that_do_not_lie_on_each_other_are_told_by_their_histograms() -> None:
+    first, second = torch.rand(2, 4000, generator=torch.Generator().manual_seed(1))
+    unrelated = torch.stack([first, second])
+    assert in_one_contrast(unrelated, 0.0)
+    assert not in_one_contrast(unrelated, FAR)
+    assert not in_one_contrast(torch.stack([first, 1 - first]), 0.0), "alike, but opposed"
+    for nothing in (torch.zeros(2, 0), torch.zeros(2, 1)):
+        assert in_one_contrast(nothing, 0.0)
+        assert not in_one_contrast(nothing, FAR)
 
 
-def test_nothing_to_compare_is_no_contrast() -> None:
-    assert not in_one_contrast(torch.zeros(2, 0))
-    assert not in_one_contrast(torch.zeros(2, 1))
+def test_the_distance_of_histograms_is_that_of_equally_frequent_values() -> None:
+    values = torch.linspace(0, 1, 1001)
+    assert histogram_distance(values, values.flip(0)) == 0
+    assert histogram_distance(values, values[::2] + 0.2) == pytest.approx(0.2, abs=1e-3)
+    assert histogram_distance(values, 0.5 * values) == pytest.approx(0.25, abs=1e-3)
+    assert histogram_distance(values, values[:0]) == 1
+    many = torch.rand(300_000, generator=torch.Generator().manual_seed(0))
+    assert histogram_distance(many, values) < 0.01
+
+
+def test_background_and_what_is_ignored_are_in_no_histogram() -> None:
+    image = torch.tensor([[[[0.0, 0.05, 0.2], [0.4, 0.6, 0.9]]]])
+    ignore = torch.tensor([[[[0, 0, 0], [0, 0, 1]]]])
+    assert foreground(image, None).tolist() == pytest.approx([0.2, 0.4, 0.6, 0.9])
+    assert foreground(image, ignore).tolist() == pytest.approx([0.2, 0.4, 0.6])
 
 
 # -- matching --------------------------------------------------------------------------------------
