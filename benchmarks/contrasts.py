@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from itertools import combinations
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from napari_gemini.engine.tasks.pair_inputs import PairInputs
 from napari_gemini.evaluation.statistics import paired_bootstrap
 from napari_gemini.phantom.cohort import PhantomCase
 from napari_gemini.phantom.random_cohort import RandomGroup, random_groups
+from napari_gemini.settings import SimilarityChoice
 from napari_gemini.volumes.atomic import write_json_atomic
 from napari_gemini.volumes.fields import DisplacementField, map_points
 from napari_gemini.volumes.grid import choose_grid
@@ -85,14 +87,15 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1, help="0 is that of the training")
     parser.add_argument("--refine", type=int, default=100)
+    parser.add_argument("--similarity", choices=get_args(SimilarityChoice), default="auto")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     ways: dict[str, Way] = {
         "none": unregistered,
-        ALONE: matched("none", options.dimension, options.refine),
+        ALONE: matched("none", options.dimension, options.refine, options.similarity),
         "model": matched(options.model, options.dimension, 0),
-        GUIDED: matched(options.model, options.dimension, options.refine),
+        GUIDED: matched(options.model, options.dimension, options.refine, options.similarity),
     }
     rows: Rows = {kind: {way: [] for way in ways} for kind in (ALIKE, UNLIKE)}
     for group in random_groups(

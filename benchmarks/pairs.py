@@ -20,7 +20,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import SimpleITK as sitk
@@ -123,14 +123,16 @@ def matched(model: str, dimension: int, refine: int, similarity: SimilarityChoic
     )
 
 
-def ways(model: str, study: Study, refine: int) -> dict[str, Way]:
+def ways(
+    model: str, study: Study, refine: int, similarity: SimilarityChoice = "correlation"
+) -> dict[str, Way]:
     """Return every way by name."""
     return {
         "none": lambda inputs: on_grid(inputs, study.grid, no_registration),
         "demons": lambda inputs: on_grid(inputs, study.grid, demons),
-        "refinement": matched("none", study.dimension, refine),
+        "refinement": matched("none", study.dimension, refine, similarity),
         "model": matched(model, study.dimension, 0),
-        "model+refinement": matched(model, study.dimension, refine),
+        "model+refinement": matched(model, study.dimension, refine, similarity),
     }
 
 
@@ -144,6 +146,12 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--refine", type=int, default=100)
+    parser.add_argument(
+        "--similarity",
+        choices=get_args(SimilarityChoice),
+        default="correlation",
+        help="how refinements compare scans; those of a study are in one contrast",
+    )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     study = Study.open(options.study)
@@ -151,7 +159,7 @@ def main() -> None:
     labels = {name: next(options.labels.glob(f"{name}.*")) for name in names}
     pairs = draw_pairs(names, options.pairs, options.seed)
     results: dict[str, dict[str, float]] = {}
-    for name, way in ways(options.model, study, options.refine).items():
+    for name, way in ways(options.model, study, options.refine, options.similarity).items():
         rows, started = [], time.monotonic()
         for moving, fixed in pairs:
             scans = study.load_image(moving), study.load_image(fixed)
