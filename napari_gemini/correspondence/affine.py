@@ -10,12 +10,10 @@ from torch import Tensor
 from napari_gemini.correspondence.local_ncc import gvs_loss
 from napari_gemini.correspondence.resampling import (
     broadcast_vector,
-    shrink,
-    shrink_mask,
-    widen_mask,
+    shrink_pair,
 )
 from napari_gemini.correspondence.self_similarity import (
-    filled,
+    hide_ignored,
     self_similarity,
     self_similarity_loss,
 )
@@ -185,21 +183,19 @@ def optimise_affine(
         return start
     if similarity == "self-similarity":
         stride = max(1, stride // FINER)
-    images = [shrink(image, stride) for image in (moving, fixed)]
-    masks = [
-        None if mask is None else shrink_mask(mask, stride)
-        for mask in (ignore_moving, ignore_fixed)
-    ]
+    moving, fixed, ignore_moving, ignore_fixed = shrink_pair(
+        moving, fixed, ignore_moving, ignore_fixed, stride
+    )
     if similarity == "self-similarity":
-        images = [
-            self_similarity(filled(image, mask), dilation=DILATION)
-            for image, mask in zip(images, masks, strict=True)
-        ]
-        masks = [None if mask is None else widen_mask(mask, DILATION + 1) for mask in masks]
+        moving, ignore_moving = hide_ignored(moving, ignore_moving, DILATION + 1)
+        fixed, ignore_fixed = hide_ignored(fixed, ignore_fixed, DILATION + 1)
+        moving, fixed = (self_similarity(image, dilation=DILATION) for image in (moving, fixed))
     return _optimise_at(
         start,
-        *images,
-        *masks,
+        moving,
+        fixed,
+        ignore_moving,
+        ignore_fixed,
         similarity=similarity,
         stride=stride,
         steps=steps,

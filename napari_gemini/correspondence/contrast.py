@@ -13,7 +13,7 @@ from torch import Tensor
 
 from napari_gemini.correspondence.affine import affine_stride
 from napari_gemini.correspondence.refinement import refine_pair
-from napari_gemini.correspondence.resampling import shrink, shrink_mask
+from napari_gemini.correspondence.resampling import shrink_pair
 from napari_gemini.correspondence.warp import comparison_mask, warp
 from napari_gemini.progress import Reporter, SilentReporter, stop_if_cancelled
 from napari_gemini.settings import RefineSettings, Similarity
@@ -35,8 +35,6 @@ MOST_VALUES = 100_000
 BACKGROUND = 0.1
 #: Steps of the rough match.
 STEPS = 30
-#: Grids with fewer voxels along an axis are not made coarser.
-SHORTEST_AXIS = 8
 
 
 class _Quiet(SilentReporter):
@@ -162,24 +160,19 @@ def matched_values(
     Cancelled
         If the reporter asked to stop.
     """
-    factor = affine_stride(tuple(fixed.shape[2:]))
-    while factor > 1 and min(fixed.shape[2:]) // factor < SHORTEST_AXIS:
-        factor //= 2
-    moving, fixed = (shrink(image.detach().float(), factor) for image in (moving, fixed))
-    ignored = [
-        None if mask is None else shrink_mask(mask, factor)
-        for mask in (ignore_moving, ignore_fixed)
-    ]
+    moving, fixed, ignore_moving, ignore_fixed = shrink_pair(
+        moving, fixed, ignore_moving, ignore_fixed, affine_stride(tuple(fixed.shape[2:]))
+    )
     displacement = refine_pair(
         moving,
         fixed,
         settings=RefineSettings(similarity="self-similarity", steps=STEPS, levels=1),
-        ignore_moving=ignored[0],
-        ignore_mask=ignored[1],
+        ignore_moving=ignore_moving,
+        ignore_mask=ignore_fixed,
         reporter=_Quiet(reporter),
     ).displacement
     stop_if_cancelled(reporter)
-    counted = comparison_mask(displacement, *ignored) > 0
+    counted = comparison_mask(displacement, ignore_moving, ignore_fixed) > 0
     warped = warp(moving, displacement)
     # Background is dark in any contrast, and there may be much of it.
     counted &= torch.maximum(warped, fixed) > BACKGROUND

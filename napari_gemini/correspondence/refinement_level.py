@@ -14,12 +14,11 @@ from napari_gemini.correspondence.resampling import (
     enlarge_displacement,
     gaussian_smooth,
     shrink,
-    shrink_mask,
-    widen_mask,
+    shrink_pair,
 )
 from napari_gemini.correspondence.self_similarity import (
     REACH,
-    filled,
+    hide_ignored,
     self_similarity,
     self_similarity_loss,
 )
@@ -114,21 +113,13 @@ class Level:
         self.settings = settings
         self.affine = affine
         self.stride = stride
-        self.moving = shrink(images.moving, stride)
-        self.fixed = shrink(images.fixed, stride)
-        self.ignore_moving, self.ignore_fixed = (
-            None if mask is None else shrink_mask(mask, stride)
-            for mask in (images.ignore_moving, images.ignore_fixed)
+        self.moving, self.fixed, self.ignore_moving, self.ignore_fixed = shrink_pair(
+            images.moving, images.fixed, images.ignore_moving, images.ignore_fixed, stride
         )
         self.by_structure = settings.similarity == "self-similarity"
         if self.by_structure:
-            # Nothing of what must not count is in a descriptor, but a false edge around it.
-            self.moving = filled(self.moving, self.ignore_moving)
-            self.fixed = filled(self.fixed, self.ignore_fixed)
-            self.ignore_moving, self.ignore_fixed = (
-                None if mask is None else widen_mask(mask, REACH)
-                for mask in (self.ignore_moving, self.ignore_fixed)
-            )
+            self.moving, self.ignore_moving = hide_ignored(self.moving, self.ignore_moving, REACH)
+            self.fixed, self.ignore_fixed = hide_ignored(self.fixed, self.ignore_fixed, REACH)
         self.grid = identity_grid(self.fixed.shape[2:], device=self.fixed.device)
         self.nodes = tuple(size // NODE_SPACING for size in self.fixed.shape[2:])
         self.descriptors: NodeMaps | None = None

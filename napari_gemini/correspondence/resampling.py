@@ -34,6 +34,21 @@ def shrink_mask(mask: Tensor, factor: int) -> Tensor:
     return pool(marked, factor)
 
 
+def shrink_pair(
+    moving: Tensor,
+    fixed: Tensor,
+    ignore_moving: Tensor | None,
+    ignore_fixed: Tensor | None,
+    factor: int,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Shrink two images, and the masks of what does not count in them where there are any."""
+    masks = [
+        None if mask is None else shrink_mask(mask, factor)
+        for mask in (ignore_moving, ignore_fixed)
+    ]
+    return shrink(moving, factor), shrink(fixed, factor), masks[0], masks[1]
+
+
 def widen_mask(mask: Tensor, reach: int) -> Tensor:
     """Mark all voxels up to `reach` away from a marked one, along every axis; float 0 or 1."""
     marked = (mask != 0).float()

@@ -14,7 +14,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from napari_gemini.correspondence.local_ncc import masked_mean
-from napari_gemini.correspondence.resampling import gaussian_smooth, shrink
+from napari_gemini.correspondence.resampling import gaussian_smooth, shrink, widen_mask
 
 Offset = tuple[int, ...]
 
@@ -91,15 +91,17 @@ def self_similarity(image: Tensor, factor: int = 1, dilation: int = DILATION) ->
         return torch.exp(-distances / noise.clamp_min(smallest))
 
 
-def filled(image: Tensor, ignore: Tensor | None) -> Tensor:
-    """Return an image (1, 1, *S) with its mean wherever it is to be ignored.
+def hide_ignored(image: Tensor, ignore: Tensor | None, reach: int) -> tuple[Tensor, Tensor | None]:
+    """Return an image (1, 1, *S) with its mean where it does not count, and a wider mask of that.
 
-    Descriptors look around themselves; so none of them knows what lies there.
+    Descriptors look around themselves: so none knows what lay there, and those that know the false
+    edge around it, up to `reach` voxels away, do not count either.
     """
     if ignore is None:
-        return image
+        return image, None
     kept = image[ignore == 0]
-    return torch.where(ignore == 0, image, kept.mean() if kept.numel() else 0.0)
+    filled = torch.where(ignore == 0, image, kept.mean() if kept.numel() else 0.0)
+    return filled, widen_mask(ignore, reach)
 
 
 def self_similarity_loss(first: Tensor, second: Tensor, mask: Tensor | None = None) -> Tensor:

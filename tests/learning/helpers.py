@@ -1,4 +1,4 @@
-"""A tiny labelled cohort and settings that train in a second."""
+"""A tiny labelled cohort, settings that train in a second, and a training of both."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from napari_gemini.learning.card import ModelCard
 from napari_gemini.learning.cohort import Cohort, assemble
+from napari_gemini.learning.objectives.registry import objective_class
+from napari_gemini.learning.trainer import Trainer
+from napari_gemini.learning.validation import LabelConsistency
+from napari_gemini.networks.gemini import build_network
+from napari_gemini.progress import SilentReporter
 from napari_gemini.settings import NetworkSettings, TrainSettings
 
 
@@ -55,3 +61,45 @@ def tiny_card(settings: TrainSettings) -> ModelCard:
 def files_below(folder: Path) -> set[str]:
     """Return the relative paths of all files below a folder."""
     return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+class StopAfter(SilentReporter):
+    """Asks to stop once a step was reached, and keeps what was said."""
+
+    def __init__(self, checks: int | None = None) -> None:
+        self.checks = checks
+        self.logs: list[str] = []
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.values: list[dict[str, float]] = []
+
+    def log(self, message: str, level: str = "info") -> None:
+        self.logs.append(message)
+
+    def event(self, name: str, **payload: Any) -> None:
+        self.events.append((name, payload))
+
+    def progress(self, done: int, total: int, message: str = "", **values: float) -> None:
+        self.values.append(values)
+
+    def cancelled(self) -> bool:
+        if self.checks is None:
+            return False
+        self.checks -= 1
+        return self.checks < 0
+
+
+def make_trainer(
+    run: Path,
+    settings: TrainSettings | None = None,
+    reporter: SilentReporter | None = None,
+    cohort: Cohort | None = None,
+    **kwargs: Any,
+) -> Trainer:
+    settings = settings or tiny_settings()
+    cohort = cohort or tiny_cohort(dimension=settings.network.dimension)
+    torch.manual_seed(settings.seed)
+    objective = objective_class(settings.objective)(
+        build_network(settings.network), settings, cohort
+    )
+    kwargs.setdefault("validator", LabelConsistency(cohort))
+    return Trainer(objective, run, tiny_card(settings), reporter or SilentReporter(), **kwargs)

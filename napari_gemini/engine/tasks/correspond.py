@@ -9,7 +9,7 @@ from typing import Any
 from napari_gemini.engine.device import format_bytes, peak_memory_mb, select_device
 from napari_gemini.engine.jobs import CorrespondJob
 from napari_gemini.engine.tasks.pair_inputs import PairInputs, read_pair_inputs
-from napari_gemini.engine.tasks.pair_matching import PairMatch, match
+from napari_gemini.engine.tasks.pair_matching import PairMatch, match_as_asked
 from napari_gemini.engine.tasks.pair_results import (
     INVERSE,
     RESULT_NAMES,
@@ -52,17 +52,7 @@ def run(job: CorrespondJob, reporter: Reporter) -> dict[str, Any]:
     device = select_device(job.device)
     serving = serve(job.model, inputs.fixed.ndim, device)
     reporter.log(serving.sentence)
-    pair = match(
-        inputs,
-        serving,
-        job.refine,
-        job.spacing,
-        device,
-        reporter,
-        job.memory_advice,
-        job.both,
-        job.similarity,
-    )
+    pair = match_as_asked(inputs, serving, job, device, reporter, job.both)
     return finish_pair(
         inputs,
         pair,

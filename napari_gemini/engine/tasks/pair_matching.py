@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_gemini.correspondence.pair import match_pair
 from napari_gemini.engine.device import choose_precision
+from napari_gemini.engine.jobs import CorrespondJob, PropagateJob
 from napari_gemini.engine.memory import check_memory, estimate_pair_bytes
 from napari_gemini.engine.tasks.pair_inputs import PairInputs
 from napari_gemini.engine.tasks.serving import Serving
@@ -239,6 +240,28 @@ def match(
         similarity=result.similarity,
         gss_back=_map(result.gss_back),
         gvs_back=_map(result.gvs_back),
+    )
+
+
+def match_as_asked(
+    inputs: PairInputs,
+    serving: Serving,
+    job: CorrespondJob | PropagateJob,
+    device: torch.device,
+    reporter: Reporter,
+    both: bool = False,
+) -> PairMatch:
+    """Find the map between two scans with the options of a job; see :func:`match`."""
+    return match(
+        inputs,
+        serving,
+        job.refine,
+        job.spacing,
+        device,
+        reporter,
+        job.memory_advice,
+        both,
+        job.similarity,
     )
 
 

@@ -19,7 +19,7 @@ from napari_gemini.engine.tasks.pair_inputs import (
     read_labels_of,
     read_scan,
 )
-from napari_gemini.engine.tasks.pair_matching import match
+from napari_gemini.engine.tasks.pair_matching import match_as_asked
 from napari_gemini.engine.tasks.pair_results import RESULT_NAMES
 from napari_gemini.engine.tasks.result_folder import check_result_file, check_result_folder
 from napari_gemini.engine.tasks.serving import Serving, choose_model, model_sentence, serve
@@ -84,16 +84,7 @@ def carry(target: BatchTarget, reporter: Reporter, *, job: PropagateJob) -> dict
     inputs = PairInputs(atlas, fixed, labels, known)
     device = select_device(job.device)
     serving = _serving(job.model, atlas.ndim, str(device))
-    pair = match(
-        inputs,
-        serving,
-        job.refine,
-        job.spacing,
-        device,
-        reporter,
-        job.memory_advice,
-        similarity=job.similarity,
-    )
+    pair = match_as_asked(inputs, serving, job, device, reporter)
     return finish_pair(
         inputs,
         pair,
